@@ -1,0 +1,97 @@
+"""Learning-rate schedules for everything that trains with Hugging Face Transformers.
+
+Importing this package registers its schedules: after it, ``TrainingArguments(lr_scheduler_type="wsd")`` works. It loads
+neither torch nor transformers nor matplotlib; a name below loads what it needs when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .training import registration as _registration
+from .version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from .schedules.catalogue import (
+        CATALOGUE,
+        build,
+        constant,
+        inverse_sqrt_cooldown,
+        multi_step,
+        one_cycle,
+        phases,
+        power,
+        rex,
+        step_decay,
+        warm_restarts,
+        warmup_cosine,
+        wsd,
+        wsd_s,
+    )
+    from .schedules.lengths import Horizon
+    from .schedules.phase import Phase, fall, hold, rise
+    from .schedules.schedule import Schedule, repeat
+    from .schedules.spec import from_spec, to_spec
+    from .training.registration import register, register_schedule, unregister
+    from .training.scheduler import ScheduleLR
+
+_CATALOGUE = (
+    "CATALOGUE", "build", "constant", "inverse_sqrt_cooldown", "multi_step", "one_cycle", "phases", "power", "rex",
+    "step_decay", "warm_restarts", "warmup_cosine", "wsd", "wsd_s",
+)  # fmt: skip
+
+_WHERE = {
+    **dict.fromkeys(_CATALOGUE, "schedules.catalogue"),
+    **dict.fromkeys(("Phase", "fall", "hold", "rise"), "schedules.phase"),
+    **dict.fromkeys(("Schedule", "repeat"), "schedules.schedule"),
+    **dict.fromkeys(("from_spec", "to_spec"), "schedules.spec"),
+    "Horizon": "schedules.lengths",
+    "ScheduleLR": "training.scheduler",
+    **dict.fromkeys(("register", "register_schedule", "unregister"), "training.registration"),
+}
+
+__all__ = [
+    "CATALOGUE",
+    "Horizon",
+    "Phase",
+    "Schedule",
+    "ScheduleLR",
+    "build",
+    "constant",
+    "fall",
+    "from_spec",
+    "hold",
+    "inverse_sqrt_cooldown",
+    "multi_step",
+    "one_cycle",
+    "phases",
+    "power",
+    "register",
+    "register_schedule",
+    "repeat",
+    "rex",
+    "rise",
+    "step_decay",
+    "to_spec",
+    "unregister",
+    "warm_restarts",
+    "warmup_cosine",
+    "wsd",
+    "wsd_s",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_WHERE[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WHERE})
+
+
+_registration.register()
