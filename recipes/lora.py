@@ -1,0 +1,52 @@
+"""Fine-tunes a causal language model with LoRA: small adapters on every linear layer, and only they are saved.
+
+    accelerate launch recipes/lora.py              what pretrain.py left, on Python's documentation
+    accelerate launch recipes/lora.py --model_name_or_path Qwen/Qwen3-0.6B --dataset_name trl-lib/Capybara
+
+Data as for finetune.py. Every argument of SFTConfig works; presets/lora.yaml holds the defaults.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import hf_lrsched  # registers the schedules  # noqa: F401
+from language import examples, pretrained
+from peft import LoraConfig
+from recipe import Data, parse, plan, run
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import SFTConfig, SFTTrainer
+
+
+@dataclass
+class Model:
+    """What is fine-tuned and by which adapters; no model given means what pretrain.py left."""
+
+    model_name_or_path: str | None = field(default=None, metadata={"help": "A Hub id or a folder."})
+    lora_r: int = field(default=16, metadata={"help": "Rank (TRL's ModelConfig: 16)."})
+    lora_alpha: int = field(default=32, metadata={"help": "Scale, over the rank (TRL's ModelConfig: 32)."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapters (LoraConfig: 0)."})
+    use_rslora: bool = field(default=False, metadata={"help": "Scale by alpha / sqrt(r) (2312.03732)."})
+
+
+args, data, model_args = parse("lora", SFTConfig, Data, Model)
+name = pretrained(model_args.model_name_or_path)
+args.dataset_text_field = data.text_column
+train, held_out = examples(data, args)
+
+trainer = SFTTrainer(
+    model=AutoModelForCausalLM.from_pretrained(name),
+    args=args,
+    train_dataset=train,
+    eval_dataset=held_out,
+    processing_class=AutoTokenizer.from_pretrained(name),
+    peft_config=LoraConfig(
+        r=model_args.lora_r,
+        lora_alpha=model_args.lora_alpha,
+        lora_dropout=model_args.lora_dropout,
+        use_rslora=model_args.use_rslora,
+        target_modules="all-linear",  # every linear layer: LoRA Without Regret (doi 10.64434/tml.20250929)
+        task_type="CAUSAL_LM",
+    ),
+)
+run(trainer, plan(trainer))

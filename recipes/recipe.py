@@ -1,0 +1,196 @@
+"""What the four recipes share: their arguments, the checks before a step is taken, and the ending.
+
+Everything that can be wrong with what was typed ends here in one sentence, before anything is spent.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hf_lrsched
+
+try:
+    import torch
+    import yaml
+    from accelerate.utils import broadcast_object_list
+    from datasets import Dataset, DatasetDict, IterableDataset, load_dataset
+    from transformers import Trainer, TrainingArguments
+    from transformers.trainer_utils import get_last_checkpoint
+    from trl import TrlParser
+except ModuleNotFoundError as missing:
+    sys.exit(f"the recipes need '{missing.name}': pip install 'hf-lrsched[plot,recipes]'")
+
+from hf_lrsched.schedules.catalogue.entry import find
+from hf_lrsched.show.text import phase_list, run_summary
+
+PRESETS = Path(__file__).parent / "presets"
+_ON_CPU = {"--use_cpu": "True", "--bf16": "False"}
+_LOADERS = {".txt": "text", ".md": "text", ".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
+
+
+@dataclass
+class Data:
+    """Where the examples come from; nothing given means the embedded ones."""
+
+    dataset_name: str | None = field(default=None, metadata={"help": "A data set's id on the Hub, or a local folder."})
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Its configuration."})
+    train_file: str | None = field(default=None, metadata={"help": "A local .txt, .json(l), .csv or .parquet file."})
+    validation_file: str | None = field(default=None, metadata={"help": "The same, held out; else 1 % is split off."})
+    text_column: str = field(default="text", metadata={"help": "The column that holds the text."})
+    streaming: bool = field(default=False, metadata={"help": "Read as it trains; needs --max_steps."})
+
+
+def stop(sentence: str) -> NoReturn:
+    """Ends the recipe with one sentence."""
+    sys.exit(f"error: {sentence}")
+
+
+def parse(recipe: str, *classes: type) -> tuple[Any, ...]:
+    """The arguments of `recipe` from its preset and the command line, which wins.
+
+    Without ``--config`` the preset is ``demo-<recipe>.yaml``, or ``<recipe>.yaml`` where a model or data is given.
+    """
+    argv = [part for argument in sys.argv[1:] for part in (argument.split("=", 1) if argument[:2] == "--" else [argument])]
+    own = {"--model_name_or_path", "--dataset_name", "--train_file"} & set(argv)
+    if "--config" not in argv:
+        argv += ["--config", str(PRESETS / f"{'' if own else 'demo-'}{recipe}.yaml")]
+    preset = Path(argv[argv.index("--config") + 1])
+    if not preset.is_file():
+        stop(f"there is no preset {preset}; shipped ones: {', '.join(sorted(path.name for path in PRESETS.glob('*.yaml')))}")
+    typed = yaml.safe_load(preset.read_text("utf-8")) or {}
+    if not torch.accelerator.is_available():
+        argv += [part for flag, value in _ON_CPU.items() if flag not in argv for part in (flag, value)]
+    parser = TrlParser(classes)
+    parser.set_defaults(output_dir=f"runs/{recipe}", report_to="none")
+    try:
+        parsed: tuple[Any, ...] = parser.parse_args_and_config(argv)
+    except ValueError as error:
+        stop(str(error))
+    args = next(one for one in parsed if isinstance(one, TrainingArguments))
+    _check_processes(args)
+    _choose_folder(args, default=f"runs/{recipe}")
+    if args.process_index == 0 and "learning_rate" in typed:
+        print(f"settings: {preset}, and the command line", flush=True)
+    return parsed
+
+
+def _check_processes(args: TrainingArguments) -> None:
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != args.world_size:
+        stop(
+            f"{launched} processes were started, but this one sees {args.world_size}, so each would train alone and "
+            "overwrite the others; on CPUs use recipes/accelerate/cpu.yaml (distributed_type MULTI_GPU with use_cpu)"
+        )
+
+
+def _choose_folder(args: TrainingArguments, default: str) -> None:
+    """Leaves what is in a folder alone: the default one is numbered, another must be empty or be resumed."""
+    resume = args.resume_from_checkpoint
+    chosen = [args.output_dir]
+    if resume is None and args.process_index == 0 and Path(args.output_dir).is_dir() and any(Path(args.output_dir).iterdir()):
+        free = (f"{default}-{n}" for n in range(2, 10**6))
+        chosen = [next(path for path in free if not Path(path).exists())] if args.output_dir == default else [None]
+    if args.world_size > 1:
+        broadcast_object_list(chosen)
+    if chosen[0] is None:
+        stop(f"{args.output_dir} is not empty; give another --output_dir, or --resume_from_checkpoint to go on with it")
+    args.output_dir = chosen[0]
+    if resume is not None and resume.lower() == "true":
+        last = get_last_checkpoint(args.output_dir) if Path(args.output_dir).is_dir() else None
+        args.resume_from_checkpoint = last or stop(f"there is no checkpoint in {args.output_dir} to resume from")
+    elif resume is not None and not Path(resume).is_dir():
+        stop(f"there is no checkpoint {resume} to resume from")
+
+
+def load(data: Data, args: TrainingArguments) -> tuple[Any, Any]:
+    """Training and held-out examples from the Hub or local files."""
+    if data.streaming and args.max_steps <= 0:
+        stop(
+            "--streaming needs --max_steps, as a stream has no length from which the schedule could know where the run "
+            "ends: the number of optimizer steps, tokens to train on / tokens in a step"
+        )
+    for path in (data.train_file, data.validation_file):
+        if path and not Path(path).is_file():
+            stop(f"there is no file {path}")
+        if path and Path(path).suffix not in _LOADERS:
+            stop(f"{path}: files of type {', '.join(_LOADERS)} can be read")
+    if data.train_file:
+        files = {"train": data.train_file, **({"validation": data.validation_file} if data.validation_file else {})}
+        parts = load_dataset(_LOADERS[Path(data.train_file).suffix], data_files=files, streaming=data.streaming)
+    else:
+        parts = load_dataset(str(data.dataset_name), data.dataset_config_name, streaming=data.streaming)
+    held_out = next((parts[name] for name in ("validation", "test") if name in parts), None)
+    train = parts["train"]
+    if held_out is not None:
+        return train, held_out
+    if isinstance(train, IterableDataset):
+        return train.skip(100), train.take(100)
+    split: DatasetDict = train.train_test_split(test_size=max(1, len(train) // 100), seed=args.data_seed or args.seed)
+    return split["train"], split["test"]
+
+
+def columns(examples: Dataset | IterableDataset) -> list[str]:
+    """The names of the columns; of a stream that does not say, those of its first example."""
+    return list(examples.column_names or next(iter(examples)))
+
+
+def plan(trainer: Trainer, tokens_per_step: float | None = None) -> hf_lrsched.Schedule | None:
+    """The schedule that `trainer` will follow, printed; None for one of Transformers' own.
+
+    Tells lengths in epochs and tokens what they are in steps. A schedule that cannot be made stops the recipe here.
+    """
+    args = trainer.args
+    name = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
+    if name not in hf_lrsched.CATALOGUE or not hf_lrsched.CATALOGUE[name].registered:
+        return None
+    loader = trainer.get_train_dataloader()
+    sized = hasattr(loader.dataset, "__len__")
+    per_epoch = math.ceil(len(loader) / args.gradient_accumulation_steps) if sized else None
+    steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * (per_epoch or 0))
+    units = {"steps_per_epoch": per_epoch, "tokens_per_step": tokens_per_step}
+    known = {name: value for name, value in units.items() if value}
+    args.lr_scheduler_kwargs = {**known, **(args.lr_scheduler_kwargs or {})}
+    try:
+        entry = find(name)
+        typed = dict(args.lr_scheduler_kwargs)
+        if args.warmup_steps and entry.warmup and not any(entry.meaning(word) == entry.warmup for word in typed):
+            typed[entry.warmup] = args.get_warmup_steps(steps)
+        schedule = hf_lrsched.build(name, hf_lrsched.Horizon(steps, peak=args.learning_rate), **typed)
+    except ValueError as error:
+        stop(str(error))
+    if args.process_index == 0:
+        processes = f"{args.world_size} process{'es' * (args.world_size > 1)}"
+        print(f"{name}: {steps} steps ({phase_list(schedule)}), peak {args.learning_rate:g}, {processes}", flush=True)
+    return schedule
+
+
+def run(trainer: Trainer, schedule: hf_lrsched.Schedule | None, report: Callable[[], list[str]] = list) -> dict[str, float]:
+    """Held-out loss, training, held-out loss again, saving, and the ending: what was done, and a picture of it.
+
+    Args:
+        trainer: ready to train.
+        schedule: what `plan` returned.
+        report: further lines for the ending, made after training.
+
+    Returns:
+        the held-out metrics after training.
+    """
+    from hf_lrsched.show.plot import lr_and_loss
+
+    before = trainer.evaluate()
+    trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
+    after: dict[str, float] = trainer.evaluate()
+    trainer.save_model(trainer.args.output_dir)
+    trainer.save_state()
+    if trainer.is_world_process_zero():
+        history = [{"step": 0, **before}, *trainer.state.log_history]  # train() starts a log of its own
+        picture = lr_and_loss(history, Path(trainer.args.output_dir) / "lr_and_loss.png", schedule)
+        print(run_summary(history, schedule, trainer.args.learning_rate))
+        print(*report(), f"model and picture: {trainer.args.output_dir} ({picture.name})", sep="\n")
+    return after
