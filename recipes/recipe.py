@@ -64,6 +64,9 @@ def parse(recipe: str, *classes: type) -> tuple[Any, ...]:
     if not preset.is_file():
         stop(f"there is no preset {preset}; shipped ones: {', '.join(sorted(path.name for path in PRESETS.glob('*.yaml')))}")
     typed = yaml.safe_load(preset.read_text("utf-8")) or {}
+    warmup = argv[argv.index("--warmup_steps") + 1] if "--warmup_steps" in argv else typed.get("warmup_steps")
+    if str(warmup) == "1.0":
+        stop("warmup_steps=1.0 is one step to Transformers; write 1 for one step, or a share below 1 such as 0.05")
     if not torch.accelerator.is_available():
         argv += [part for flag, value in _ON_CPU.items() if flag not in argv for part in (flag, value)]
     parser = TrlParser(classes)

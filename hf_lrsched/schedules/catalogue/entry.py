@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -168,8 +169,18 @@ def build(name: str, steps: int, **kwargs: Any) -> Schedule:
         ValueError: for an unknown name or argument, or lengths that do not fit, with the numbers.
     """
     entry = find(name)
-    run, rest = with_units(Horizon.of(steps), kwargs)
+    run, rest = with_units(Horizon.of(steps), {word: _unquoted(value) for word, value in kwargs.items()})
     return entry.builder(run, **entry.translate(rest))
+
+
+_YAML_STRING = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+
+
+def _unquoted(value: Any) -> Any:
+    """`value` as the number it was meant to be: YAML reads ``1e-6``, without a dot, as a string."""
+    if isinstance(value, str) and _YAML_STRING.fullmatch(value):
+        return float(value)
+    return [_unquoted(part) for part in value] if isinstance(value, list) else value
 
 
 def with_units(run: Horizon, kwargs: Mapping[str, Any]) -> tuple[Horizon, Arguments]:

@@ -1,0 +1,44 @@
+"""The pictures of the README: a thumbnail of every schedule of the catalogue, as docs/figures/NAME.svg.
+
+    python scripts/make_figures.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hf_lrsched import CATALOGUE, build
+from hf_lrsched.show.plot import thumbnail
+
+FIGURES = Path(__file__).parent.parent / "docs" / "figures"
+
+# What shows a schedule best in a picture of 200 pixels; the defaults where nothing is listed.
+SHOWN = {
+    "constant": {"warmup": "10%"},
+    "warm_restarts": {"cycles": 3, "mult": 1.5, "peak_decay": 0.8, "warmup": "5%"},
+    "wsd": {"warmup": "5%"},
+    "wsd_s": {"warmup": "5%"},
+    "rex": {"warmup": "5%"},
+    "power": {"warmup": "5%"},
+    "inverse_sqrt_cooldown": {"warmup": "5%"},
+    "warmup_cosine": {"warmup": "5%"},
+    "phases": {
+        "phases": [
+            {"from": 0, "to": 1, "length": "10%"},
+            {"length": "30%"},
+            {"to": 0.4, "shape": "cosine", "length": "20%"},
+            {},
+            {"to": 0.05, "shape": "1-sqrt", "length": "20%"},
+        ]
+    },
+}
+
+
+def main() -> None:
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    for name in CATALOGUE:
+        print(thumbnail(build(name, 400, **SHOWN.get(name, {})), FIGURES / f"{name}.svg"))
+
+
+if __name__ == "__main__":
+    main()
