@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import hf_lrsched  # registers the schedules  # noqa: F401
 from language import examples, pretrained
 from recipe import Data, parse, plan, run
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
+
+import hf_lrsched  # registers the schedules  # noqa: F401
 
 
 @dataclass
@@ -37,4 +38,5 @@ trainer = SFTTrainer(
     eval_dataset=held_out,
     processing_class=AutoTokenizer.from_pretrained(name),
 )
-run(trainer, plan(trainer))
+schedule = plan(trainer)
+run(trainer, schedule)

@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import embedded
-import hf_lrsched  # registers the schedules  # noqa: F401
 import numpy as np
 import torch
 from recipe import Data, columns, load, parse, plan, run, stop
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification, Trainer, TrainingArguments, set_seed
+
+import hf_lrsched  # registers the schedules  # noqa: F401
 
 
 @dataclass
@@ -47,7 +48,9 @@ else:
         train, held_out = load(data, args)
     for column in (model_args.image_column, model_args.label_column):
         if column not in columns(train):
-            stop(f"the data has no column '{column}' (it has {', '.join(columns(train))}); see --image_column, --label_column")
+            stop(
+                f"the data has no column '{column}' (it has {', '.join(columns(train))}); see --image_column, --label_column"
+            )
     labels = train.features[model_args.label_column].names
     processor = AutoImageProcessor.from_pretrained(model_args.model_name_or_path)
 
@@ -86,6 +89,7 @@ trainer = Trainer(
     processing_class=processor,
     compute_metrics=accuracy,
 )
-after = run(trainer, plan(trainer))
+schedule = plan(trainer)
+after = run(trainer, schedule)
 if trainer.is_world_process_zero():
     print(f"held-out accuracy: {after['eval_accuracy']:.3f}")

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import hf_lrsched  # registers the schedules  # noqa: F401
 from language import examples, pretrained
 from peft import LoraConfig
 from recipe import Data, parse, plan, run
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
+
+import hf_lrsched  # registers the schedules  # noqa: F401
 
 
 @dataclass
@@ -49,4 +50,5 @@ trainer = SFTTrainer(
         task_type="CAUSAL_LM",
     ),
 )
-run(trainer, plan(trainer))
+schedule = plan(trainer)
+run(trainer, schedule)

@@ -1,6 +1,6 @@
 """Pre-trains a causal language model under `wsd`.
 
-    accelerate launch recipes/pretrain.py                             a small Llama on Python's own source, 2 minutes on 2 cores
+    accelerate launch recipes/pretrain.py       a small Llama on Python's own source: two minutes on two CPU cores
     accelerate launch recipes/pretrain.py --model_name_or_path Qwen/Qwen3-0.6B-Base --dataset_name HuggingFaceFW/fineweb-edu \
         --dataset_config_name sample-10BT --streaming --max_steps 20000
 
@@ -14,9 +14,18 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 import embedded
-import hf_lrsched  # registers the schedules  # noqa: F401
 from recipe import Data, columns, load, parse, plan, run, stop
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments, default_data_collator, set_seed
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Trainer,
+    TrainingArguments,
+    default_data_collator,
+    set_seed,
+)
+
+import hf_lrsched  # registers the schedules  # noqa: F401
 
 
 @dataclass
@@ -40,7 +49,9 @@ if model_args.model_name_or_path is None and data.dataset_name is None and data.
     model = embedded.llama(tokenizer)
 else:
     if model_args.model_name_or_path is None or (data.dataset_name or data.train_file) is None:
-        stop("give both a model (--model_name_or_path) and data (--dataset_name or --train_file), or neither for the embedded ones")
+        stop(
+            "give both a model (--model_name_or_path) and data (--dataset_name or --train_file), or neither for what is embedded"
+        )
     size = model_args.block_size
     tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path)
     if model_args.continue_training:

@@ -10,24 +10,26 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hf_lrsched
 
-try:
-    import torch
-    import yaml
-    from accelerate.utils import broadcast_object_list
-    from datasets import Dataset, DatasetDict, IterableDataset, load_dataset
-    from transformers import Trainer, TrainingArguments
-    from transformers.trainer_utils import get_last_checkpoint
-    from trl import TrlParser
-except ModuleNotFoundError as missing:
-    sys.exit(f"the recipes need '{missing.name}': pip install 'hf-lrsched[plot,recipes]'")
+for needed in ("matplotlib", "sklearn", "trl"):  # before anything is spent, not when the picture is drawn
+    if find_spec(needed) is None:
+        sys.exit(f"error: the recipes need {needed}: pip install 'hf-lrsched[plot,recipes]'")
 
-from hf_lrsched.schedules.catalogue.entry import find
+import torch
+import yaml
+from accelerate.utils import broadcast_object_list
+from datasets import Dataset, DatasetDict, IterableDataset, load_dataset
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+from trl import TrlParser
+
 from hf_lrsched.show.text import phase_list, run_summary
+from hf_lrsched.training.registration import planned
 
 PRESETS = Path(__file__).parent / "presets"
 _ON_CPU = {"--use_cpu": "True", "--bf16": "False"}
@@ -160,11 +162,8 @@ def plan(trainer: Trainer, tokens_per_step: float | None = None) -> hf_lrsched.S
     known = {name: value for name, value in units.items() if value}
     args.lr_scheduler_kwargs = {**known, **(args.lr_scheduler_kwargs or {})}
     try:
-        entry = find(name)
-        typed = dict(args.lr_scheduler_kwargs)
-        if args.warmup_steps and entry.warmup and not any(entry.meaning(word) == entry.warmup for word in typed):
-            typed[entry.warmup] = args.get_warmup_steps(steps)
-        schedule = hf_lrsched.build(name, hf_lrsched.Horizon(steps, peak=args.learning_rate), **typed)
+        run = hf_lrsched.Horizon(steps, peak=args.learning_rate)
+        schedule = planned(name, run, args.get_warmup_steps(steps), args.lr_scheduler_kwargs)
     except ValueError as error:
         stop(str(error))
     if args.process_index == 0:
@@ -186,13 +185,15 @@ def run(trainer: Trainer, schedule: hf_lrsched.Schedule | None, report: Callable
     """
     from hf_lrsched.show.plot import lr_and_loss
 
-    before = trainer.evaluate()
+    # Not trainer.evaluate() first: it marks the model as prepared, and train() would then leave it without its DDP wrapper,
+    # so that every process trains a model of its own (tried: Transformers 5.23, accelerate 1.15).
+    trainer.args.eval_on_start = True
     trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
     after: dict[str, float] = trainer.evaluate()
     trainer.save_model(trainer.args.output_dir)
     trainer.save_state()
     if trainer.is_world_process_zero():
-        history = [{"step": 0, **before}, *trainer.state.log_history]  # train() starts a log of its own
+        history = trainer.state.log_history
         picture = lr_and_loss(history, Path(trainer.args.output_dir) / "lr_and_loss.png", schedule)
         print(run_summary(history, schedule, trainer.args.learning_rate))
         print(*report(), f"model and picture: {trainer.args.output_dir} ({picture.name})", sep="\n")

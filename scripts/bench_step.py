@@ -15,10 +15,11 @@ import warnings
 from collections.abc import Callable
 
 import torch
-from hf_lrsched import ScheduleLR, one_cycle, warmup_cosine, wsd
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LambdaLR, OneCycleLR
 from transformers import get_scheduler
+
+from hf_lrsched import ScheduleLR, one_cycle, warmup_cosine, wsd
 
 STEPS = 1_000_000
 PEERS: dict[str, Callable[[AdamW], object]] = {

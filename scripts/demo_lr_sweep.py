@@ -32,7 +32,14 @@ GRID = {
 def held_out_loss(preset: str, script: str, lr: float, start: list[str]) -> float:
     out = RUNS / f"{preset}-{lr:g}"
     if not (out / "trainer_state.json").exists():
-        flags = ["--config", str(RECIPES / "presets" / f"{preset}.yaml"), "--learning_rate", f"{lr:g}", "--disable_tqdm", "True"]
+        flags = [
+            "--config",
+            str(RECIPES / "presets" / f"{preset}.yaml"),
+            "--learning_rate",
+            f"{lr:g}",
+            "--disable_tqdm",
+            "True",
+        ]
         subprocess.run([sys.executable, str(RECIPES / script), *flags, *start, "--output_dir", str(out)], check=True)
     history = json.loads((out / "trainer_state.json").read_text())["log_history"]
     return [entry["eval_loss"] for entry in history if "eval_loss" in entry][-1]

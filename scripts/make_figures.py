@@ -1,6 +1,6 @@
 """The pictures of the README: a thumbnail of every schedule of the catalogue, as docs/figures/NAME.svg.
 
-    python scripts/make_figures.py
+python scripts/make_figures.py
 """
 
 from __future__ import annotations

@@ -86,7 +86,12 @@ def _shade(axes: Axes, schedule: Schedule, *, names: bool) -> None:
         axes.axvspan(start, end, color=_SHADES[i % 2], linewidth=0, zorder=0)
         if names and (end - start) * 14 > schedule.total:  # narrower ones have no room for their name
             axes.annotate(
-                phase.name, ((start + end) / 2, 1.01), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9
+                phase.name,
+                ((start + end) / 2, 1.01),
+                xycoords=("data", "axes fraction"),
+                ha="center",
+                va="bottom",
+                fontsize=9,
             )
 
 

@@ -31,6 +31,7 @@ import wrapt
 if TYPE_CHECKING:
     from ..schedules.catalogue.entry import Builder, Entry
     from ..schedules.lengths import Horizon
+    from ..schedules.schedule import Schedule
 
 logger = logging.getLogger(__name__)
 
@@ -255,15 +256,34 @@ def _builder(name: str) -> Callable[..., Any]:
 
 def _make(name: str, optimizer: Any, warmup_steps: int | None, steps: int | None, kwargs: dict[str, Any]) -> Any:
     """What Transformers calls: its arguments turned into a scheduler over `optimizer`."""
-    from ..schedules.catalogue.entry import build, find
     from ..schedules.lengths import Horizon
     from .scheduler import ScheduleLR
 
     if steps is None:
         raise ValueError(f"{name} needs num_training_steps, the number of optimizer steps in the run")
-    entry = find(name)
     peak = max(float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups)
-    run = Horizon(steps, peak=peak if peak > 0 else None)
+    return ScheduleLR(optimizer, planned(name, Horizon(steps, peak=peak if peak > 0 else None), warmup_steps or 0, kwargs))
+
+
+def planned(name: str, run: Horizon, warmup_steps: int, kwargs: dict[str, Any]) -> Schedule:
+    """The schedule that Transformers will be given for these arguments of its own.
+
+    Args:
+        name: a registered name.
+        run: the run's optimizer steps.
+        warmup_steps: TrainingArguments' warm-up in steps; 0 where none was given, as the host cannot tell the two apart.
+        kwargs: ``lr_scheduler_kwargs``.
+
+    >>> from hf_lrsched import Horizon
+    >>> planned("wsd", Horizon(1000), 50, {"decay": 0.1})
+    Schedule(warmup 50: 0 -> 1 linear, stable 850: 1, decay 100: 1 -> 0 1-sqrt)
+
+    Raises:
+        ValueError: as `build`, and for a warm-up that is given twice and differs.
+    """
+    from ..schedules.catalogue.entry import build, find
+
+    entry = find(name)
     asked = [word for word, value in kwargs.items() if entry.meaning(word) == entry.warmup and value is not None]
     if warmup_steps and asked:
         _check_same_warmup(run, warmup_steps, asked[0], kwargs)
@@ -272,7 +292,7 @@ def _make(name: str, optimizer: Any, warmup_steps: int | None, steps: int | None
     elif warmup_steps:
         kwargs = {**kwargs, str(entry.warmup): warmup_steps}
     schedule = build(name, run, **kwargs)
-    if entry.default_warmup and schedule.warmup and not asked and not warmup_steps:  # the host cannot tell 0 from unset
+    if entry.default_warmup and schedule.warmup and not asked and not warmup_steps:
         _say_once(
             "%s: warm-up of %g steps (%.3g %% of %d), hf_lrsched's default, as warmup_steps was not given; "
             'lr_scheduler_kwargs={"warmup": 0} is none',
@@ -281,7 +301,7 @@ def _make(name: str, optimizer: Any, warmup_steps: int | None, steps: int | None
             100 * schedule.warmup / run,
             int(run),
         )
-    return ScheduleLR(optimizer, schedule)
+    return schedule
 
 
 def _check_same_warmup(run: Horizon, warmup_steps: int, word: str, kwargs: dict[str, Any]) -> None:

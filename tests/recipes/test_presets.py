@@ -1,0 +1,86 @@
+"""Every number in a preset has its source beside it, and the real presets lie in the guide's bands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import hf_lrsched
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+PRESETS = sorted((RECIPES / "presets").glob("*.yaml"))
+NUMBER = re.compile(r"^\s*(?:- )?[\w]+:\s*[^#]*\d")
+
+# Adam's band in the guide's table; SGD: 10 to 100 times Adam's for the same task.
+GUIDE = {
+    "pretrain": (1e-4, 3e-4),
+    "finetune": (1e-5, 5e-5),
+    "lora": (1e-4, 3e-4),
+    "image_classification": (1e-3, 1e-3),
+    "image_finetune": (1e-4, 1e-4),
+    "image_sgd": (1e-2, 1e-1),
+}
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_every_number_names_its_source(preset: Path) -> None:
+    settings = [line for line in preset.read_text().split("\n") if line and not line.startswith("#")]
+    bare = [line for line in settings if NUMBER.match(line) and not re.search(r"#\s*\S.{4,}", line)]
+    assert not bare
+
+
+def test_the_source_test_refuses_a_number_without_one() -> None:
+    assert NUMBER.match("learning_rate: 3.0e-4")
+    assert NUMBER.match("  decay: 0.2")
+    assert not NUMBER.match("bf16: true")
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_the_learning_rate_is_a_number_and_the_schedule_can_be_built(preset: Path) -> None:
+    settings = yaml.safe_load(preset.read_text())
+    assert isinstance(settings["learning_rate"], float)
+    schedule = hf_lrsched.build(
+        settings["lr_scheduler_type"],
+        hf_lrsched.Horizon(9000, peak=settings["learning_rate"], steps_per_epoch=100),
+        **settings["lr_scheduler_kwargs"],
+    )
+    assert schedule.total == 9000
+
+
+@pytest.mark.parametrize("name", GUIDE)
+def test_the_real_presets_lie_in_the_guides_band(name: str) -> None:
+    settings = yaml.safe_load((RECIPES / "presets" / f"{name}.yaml").read_text())
+    low, high = GUIDE[name]
+    assert low <= settings["learning_rate"] <= high
+
+
+def test_there_is_a_band_for_every_real_preset() -> None:
+    assert {path.stem for path in PRESETS if not path.stem.startswith("demo-")} == set(GUIDE)
+
+
+def test_numbers_without_a_dot_in_yaml_are_numbers_and_the_command_line_wins(
+    recipe_run: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "learning_rate: 2e-3\nmax_steps: 2\noptim: sgd\nlr_scheduler_type: warmup_cosine\n"
+        "lr_scheduler_kwargs: {min_lr: 1e-6, warmup: 0}\n"
+    )
+    run = recipe_run("image_classification.py", "--config=mine.yaml", "--optim", "adamw_torch", "--disable_tqdm", "True")
+    assert run["args"].learning_rate == 2e-3
+    assert run["args"].optim == "adamw_torch"
+    assert run["schedule"].min_lr == 1e-6
+
+
+@pytest.mark.parametrize("file", sorted((RECIPES / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
+def test_accelerate_configurations_load_and_fix_no_machine(file: Path) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    assert load_config_from_file(str(file)).compute_environment == "LOCAL_MACHINE"
+    written = yaml.safe_load(file.read_text())
+    assert ("num_processes" in written) == (file.stem == "cpu")
+    assert "scheduler" not in str(written)

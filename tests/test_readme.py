@@ -1,0 +1,48 @@
+"""The README is true: its Python runs, its tree and its table are what is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from hf_lrsched import CATALOGUE, unregister
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_python_blocks_run_in_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(blocks) >= 4
+    names: dict[str, object] = {}
+    try:
+        for block in blocks:
+            exec(compile(block, "README.md", "exec"), names)
+        assert str(names["args"].lr_scheduler_type.value) == "triangle"  # type: ignore[attr-defined]  # TrainingArguments
+    finally:
+        unregister("triangle")
+
+
+def test_the_table_lists_every_schedule_with_its_picture_and_its_own_arguments() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| (!\[.*)$", README, flags=re.MULTILINE))
+    assert set(rows) == set(CATALOGUE)
+    shared = {"warmup", "min_lr", "min_lr_ratio"}
+    for name, row in rows.items():
+        assert f"(docs/figures/{name}.svg)" in row
+        assert (ROOT / f"docs/figures/{name}.svg").exists()
+        last = row.rstrip(" |").rsplit("|", 1)[1]
+        assert set(re.findall(r"`(\w+)`", last)) - shared == set(CATALOGUE[name].arguments) - shared
+
+
+def test_the_tree_names_every_module_and_nothing_that_is_gone() -> None:
+    tree = README[README.index("## The tree") :]
+    for folder in ("hf_lrsched", "recipes"):
+        for path in (ROOT / folder).rglob("*.py"):
+            if path.name != "__init__.py" and path.name != "version.py":
+                assert path.name in tree, path
+    named = set(re.findall(r"[\w/]+\.py\b", tree)) - {"__init__.py"}
+    there = {path.name for path in ROOT.rglob("*.py") if ".venv" not in path.parts}
+    assert {Path(name).name for name in named} <= there
