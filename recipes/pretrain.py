@@ -49,9 +49,7 @@ if model_args.model_name_or_path is None and data.dataset_name is None and data.
     model = embedded.llama(tokenizer)
 else:
     if model_args.model_name_or_path is None or (data.dataset_name or data.train_file) is None:
-        stop(
-            "give both a model (--model_name_or_path) and data (--dataset_name or --train_file), or neither for what is embedded"
-        )
+        stop("give both a model (--model_name_or_path) and data (--dataset_name or --train_file), or neither")
     size = model_args.block_size
     tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path)
     if model_args.continue_training:

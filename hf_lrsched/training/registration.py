@@ -24,7 +24,7 @@ import re
 import sys
 from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import wrapt
 
@@ -35,10 +35,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Known without importing Transformers (5.0 to 5.23), so that a taken name is refused where it is typed.
+F = TypeVar("F", bound="Builder")
+
+# Known without importing Transformers (5.0 to 5.23), so that a taken name is refused where it is typed; one is a member's
+# name that is not its value.
 _THEIRS = (
     "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt",
-    "reduce_lr_on_plateau", "cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay", "greedy",
+    "reduce_lr_on_plateau", "reduce_on_plateau", "cosine_with_min_lr", "cosine_warmup_with_min_lr",
+    "warmup_stable_decay", "greedy",
 )  # fmt: skip
 
 _HOOKED = ("transformers.trainer_utils", "transformers.optimization")
@@ -84,7 +88,11 @@ def unregister(name: str | None = None) -> None:
     _remove_members({name})
 
 
-def register_schedule(name: str, builder: Builder | None = None, *, summary: str = "", source: str = "") -> Any:
+@overload
+def register_schedule(name: str, builder: None = None, *, summary: str = "", source: str = "") -> Callable[[F], F]: ...
+@overload
+def register_schedule(name: str, builder: F, *, summary: str = "", source: str = "") -> F: ...
+def register_schedule(name: str, builder: F | None = None, *, summary: str = "", source: str = "") -> F | Callable[[F], F]:
     """Adds a schedule of your own to the catalogue and to Transformers; also a decorator.
 
     Args:
@@ -129,7 +137,8 @@ def register_schedule(name: str, builder: Builder | None = None, *, summary: str
 def _same(registered: Callable[..., Any], builder: Callable[..., Any]) -> bool:
     """Whether `builder` is what was registered, or its new definition (a notebook cell that ran twice)."""
     old = getattr(registered, "__wrapped__", registered)
-    return old is builder or (old.__module__, old.__qualname__) == (builder.__module__, builder.__qualname__)
+    names = [(getattr(one, "__module__", None), getattr(one, "__qualname__", None)) for one in (old, builder)]
+    return old is builder or (names[0] == names[1] and names[0][1] is not None)
 
 
 def _loaded(module: str) -> Any:
@@ -169,7 +178,7 @@ def _names_of_transformers() -> set[str]:
     if trainer_utils is None:
         return set()
     types = trainer_utils.SchedulerType
-    return set(types._value2member_map_) - set(_ours(types))
+    return {*types._value2member_map_, *(member.lower() for member in types._member_map_)} - set(_ours(types))
 
 
 def _add_members(types: Any, entries: list[Entry]) -> None:
@@ -182,7 +191,7 @@ def _add_members(types: Any, entries: list[Entry]) -> None:
     for entry in entries:
         if entry.name in _ours(types):
             continue
-        if entry.name in types._value2member_map_:
+        if entry.name in types._value2member_map_ or entry.name.upper() in types._member_map_:
             _say_once("Transformers has its own '%s' now; hf_lrsched's is not registered", entry.name)
             continue
         aenum.extend_enum(types, entry.name.upper(), entry.name)
@@ -237,6 +246,10 @@ def _mend_layer_wise(optimization: Any) -> None:
         """The host's, with one LR for its one group: the first parameter's. The parameters' own are scheduled by hooks."""
 
         mends = theirs
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.optimizer._opt_called = True  # nobody steps it, and torch would warn of a wrong order of calls
 
         def get_lr(self) -> list[float]:
             return list(super().get_lr()[:1])

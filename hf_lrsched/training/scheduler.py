@@ -18,16 +18,19 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..schedules.schedule import Schedule
-from ..schedules.spec import Spec, to_spec
+from ..schedules.spec import Spec, from_spec, to_spec
 
 logger = logging.getLogger(__name__)
+
+_UPDATES = hasattr(LRScheduler, "_update_lr")  # not in torch 2.6, whose `step` does it all
 
 
 class ScheduleLR(LRScheduler):
     """Applies `schedule` to every parameter group of `optimizer`; call `step()` after each `optimizer.step()`.
 
     Args:
-        optimizer: any torch optimizer. The LR of each group now is that group's peak. A group whose LR is a tensor (for
+        optimizer: any torch optimizer. The LR of each group now is that group's peak, or its ``initial_lr`` where an earlier
+            scheduler has left one. A group whose LR is a tensor (for
             ``torch.compile``) keeps that tensor, which is filled in place.
         schedule: multipliers of the peak; also momentum, where the schedule has that track: it goes to ``betas[0]`` or to
             ``momentum``, and an optimizer that has neither keeps what it has, which is logged once.
@@ -76,11 +79,16 @@ class ScheduleLR(LRScheduler):
         """One optimizer step further. Past the end of the schedule its last value is held."""
         if epoch is not None or self._step_count < 2:
             super().step(epoch)  # torch's checks of the order of calls
-            self._apply_momentum()
+            if not _UPDATES:
+                self._apply_momentum()
             return
         self._step_count += 1
         self.last_epoch += 1
         self._apply()
+
+    def _update_lr(self, epoch: int | None = None) -> None:  # what torch's SequentialLR calls, past `step`
+        super()._update_lr(epoch)
+        self._apply_momentum()
 
     def get_lr(self) -> list[float | torch.Tensor]:
         """The LR of each group at the current step."""
@@ -92,7 +100,12 @@ class ScheduleLR(LRScheduler):
 
     def _lrs(self) -> list[float]:
         """One evaluation of the schedule, for all groups."""
-        schedule = self.schedule
+        schedule, groups = self.schedule, self.optimizer.param_groups
+        if len(groups) != len(self.base_lrs):
+            raise ValueError(
+                f"the optimizer has {len(groups)} parameter groups, but had {len(self.base_lrs)} when its schedule was made; "
+                "make the scheduler after the last group is added"
+            )
         if not schedule.min_lr:
             share = schedule(self.last_epoch)
             return [base * share for base in self.base_lrs]  # type: ignore[misc]  # floats since _initial_step
@@ -102,13 +115,7 @@ class ScheduleLR(LRScheduler):
         return [max(lr, floor) for lr in lrs] if self.last_epoch >= schedule.warmup else lrs
 
     def _apply(self) -> None:
-        lrs, groups = self._lrs(), self.optimizer.param_groups
-        if len(lrs) != len(groups):
-            raise ValueError(
-                f"the optimizer has {len(groups)} parameter groups, but had {len(lrs)} when its schedule was made; "
-                "make the scheduler after the last group is added"
-            )
-        for group, lr in zip(groups, lrs, strict=True):
+        for group, lr in zip(self.optimizer.param_groups, self._lrs(), strict=True):
             if type(group["lr"]) is float:  # five times faster than asking for a tensor, whose class answers itself
                 group["lr"] = lr
             else:
@@ -159,7 +166,7 @@ class ScheduleLR(LRScheduler):
     def _log_difference(self, saved: Mapping[str, Any]) -> None:
         spec: Spec | None = saved.get("schedule")
         changed = []
-        if spec is not None and spec != to_spec(self.schedule):
+        if spec is not None and from_spec(spec) != self.schedule:
             changed.append("schedule")
         if "base_lrs" in saved and [_as_float(lr) for lr in saved["base_lrs"]] != self.base_lrs:
             changed.append("peak LR")

@@ -15,7 +15,7 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 
 if __name__ == "__main__":
     sys.path.insert(0, str(RECIPES))
-    wrapped = set()
+    wrapped: set[str] = set()
     training_step = Trainer.training_step
 
     def watched(self: Trainer, model: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:

@@ -173,7 +173,8 @@ def one_cycle(
         three_phase: down to the start in a fall as long as the rise, then further in a third phase.
         div_factor: the peak over the first LR.
         final_div_factor: the first LR over the last one.
-        cycle_momentum: whether momentum (beta1 under Adam) goes from `max_momentum` to `base_momentum` and back.
+        cycle_momentum: whether momentum (beta1 under Adam) goes from `max_momentum` to `base_momentum` and back; as under
+            torch, SGD that had none then has it.
         min_lr, min_lr_ratio: the last LR instead of `final_div_factor`, as a learning rate or as a share of the peak.
 
     >>> one_cycle(1000)(299), one_cycle(1000).momentum(299)

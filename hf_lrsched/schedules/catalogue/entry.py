@@ -82,6 +82,8 @@ class Entry:
             name = self.meaning(word)
             if name not in self.arguments and not self.takes_anything:
                 raise ValueError(self._unknown(word))
+            if value is None:  # as if it had not been typed
+                continue
             if name in translated:
                 raise ValueError(f"{self.name}: '{spelled[name]}' and '{word}' mean the same; give one of them")
             translated[name], spelled[name] = value, word
