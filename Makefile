@@ -8,7 +8,8 @@ OLDEST := .overlay/oldest
 .PHONY: demo test check format figures clean
 
 demo: $(VENV)/.demo
-	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no recipes/pretrain.py
+	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+		--num_cpu_threads_per_process $$(getconf _NPROCESSORS_ONLN) recipes/pretrain.py
 
 test: check $(OLDEST)/.done
 	$(BIN)/python -m pytest --durations=15
