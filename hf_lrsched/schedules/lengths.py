@@ -9,11 +9,16 @@ from __future__ import annotations
 import math
 import re
 
+import numpy as np
+
+from .checks import real, whole
+
 Length = int | float | str
 """What a user may type where a length is asked for."""
 
-_WRITTEN = re.compile(r"^\s*([-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([KMBT]?)\s*(%|[A-Za-z]*)\s*$")
-_SCALE = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+_WRITTEN = re.compile(r"\s*([-+]?(?:\d+(?:_\d+)*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z%]*)\s*([A-Za-z]*)\s*")
+_SCALE = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+_NEARLY = 1e-6  # of a step: what a share of a run may miss a whole step by, which is a rounding and no wish
 _UNITS = {
     "step": "steps", "steps": "steps", "%": "%", "percent": "%",
     "epoch": "epochs", "epochs": "epochs", "ep": "epochs",
@@ -57,14 +62,12 @@ class Horizon(int):
         peak: float | None = None,
     ) -> Horizon:
         """Checks what was given; see the class."""
-        number = _number("steps", steps)
-        if number < 1 or number != int(number):
-            raise ValueError(f"steps={steps!r}: a run has a whole number of optimizer steps, 1 or more")
+        number = whole("steps", steps)
         known = {"steps_per_epoch": steps_per_epoch, "tokens_per_step": tokens_per_step, "peak": peak}
         for name, given in known.items():
-            if given is not None and not _number(name, given) > 0:
-                raise ValueError(f"{name}={given!r} must be above 0")
-        run = super().__new__(cls, int(number))
+            if given is not None:
+                real(name, given, above=0)
+        run = super().__new__(cls, number)
         run.__dict__.update(known)
         return run
 
@@ -90,20 +93,21 @@ class Horizon(int):
                 this horizon cannot convert.
         """
         steps = self._convert(length, what, self if of is None else of)
-        # A share of a run times its steps may exceed it by a rounding; a millionth of a step is not a mistake.
-        if steps > self + 1e-6:
+        if abs(steps - round(steps)) < _NEARLY:  # 7 % of 100 steps is 7.000000000000001
+            steps = float(round(steps))
+        if steps > self:
             raise ValueError(
                 f"{what} ({_shown(length, steps)}) is longer than the run of {int(self)} steps; "
                 "shorten it or train for longer"
             )
-        return min(steps, float(self))
+        return steps
 
     def _convert(self, length: Length, what: str, whole: float) -> float:
         if isinstance(length, str):
             number, unit = _read(length, what)
         else:
-            number, unit = _number(what, length), ""
-            if isinstance(length, float) and 1.0 <= number < 2.0:
+            number, unit = real(what, length), ""
+            if not isinstance(length, int | np.integer) and 1.0 <= number < 2.0:
                 raise ValueError(
                     f"{what}={length!r} is ambiguous: write {what}={int(number)} (or '{int(number)} steps') for steps, "
                     f"'{number:.0%}' for a share of the run"
@@ -140,11 +144,11 @@ class Horizon(int):
             ValueError: where they take more than there is, with the numbers.
         """
         left = self - math.fsum(lengths.values())
-        if left < -1e-6:
-            parts = [f"{name} ({steps:g})" for name, steps in lengths.items() if steps]
+        if left < -_NEARLY:
+            parts = [f"{name} ({steps:.10g})" for name, steps in lengths.items() if steps]
             listed = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
             raise ValueError(
-                f"{listed} take {math.fsum(lengths.values()):g} steps, but the run has only {int(self)}; "
+                f"{listed} take {math.fsum(lengths.values()):.10g} steps, but the run has only {int(self)}; "
                 "shorten one of them or train for longer"
             )
         return max(left, 0.0)
@@ -163,36 +167,32 @@ def default_warmup(steps: int) -> float:
 
 
 def _read(length: str, what: str) -> tuple[float, str]:
-    match = _WRITTEN.match(length)
-    unit = match.group(3).lower() if match else ""
-    if match is None or (unit and unit not in _UNITS):
+    """The number and its unit: ``""``, or a value of `_UNITS`."""
+    match = _WRITTEN.fullmatch(length)
+    scale, unit = _scale_and_unit(*match.groups()[1:]) if match else ("?", "")
+    if match is None or scale not in ("", *_SCALE) or unit.lower() not in ("", *_UNITS):
         raise ValueError(
             f"{what}={length!r} is not a length; write steps (500), a share (0.05 or '5%'), '2 epochs' or '1.5B tokens'"
         )
-    number = float(match.group(1)) * _SCALE[match.group(2)]
-    unit = _UNITS[unit] if unit else ""
+    number = float(match.group(1)) * _SCALE.get(scale, 1.0)
     if not math.isfinite(number):
         raise ValueError(f"{what}={length!r} must be finite")
-    bare_float = unit == "" and re.search(r"[.eE]", match.group(1)) and not match.group(2)
-    if bare_float and 1.0 <= number < 2.0:
+    bare = not unit and not scale and re.search(r"[.eE]", match.group(1))
+    if bare and 1.0 <= number < 2.0:
         raise ValueError(
             f"{what}={length!r} is ambiguous: write '{int(number)} steps' for steps, '{number:.0%}' for a share of the run"
         )
-    return number, unit
+    return number, _UNITS[unit.lower()] if unit else ""
 
 
-def _number(what: str, given: object) -> float:
-    """`given` as a finite float; numpy's numbers count as numbers, a bool does not."""
-    try:
-        if isinstance(given, bool | str | bytes):
-            raise TypeError
-        number = float(given)  # type: ignore[arg-type]  # what float() takes is what counts as a number here
-    except (TypeError, ValueError):
-        raise ValueError(f"{what}={given!r} is not a number") from None
-    if not math.isfinite(number):
-        raise ValueError(f"{what}={given!r} must be finite")
-    return number
+def _scale_and_unit(first: str, second: str) -> tuple[str, str]:
+    """The words behind the number: ``B tokens`` and ``Btokens`` are a scale and a unit, ``Tokens`` is a unit."""
+    if second:
+        return first, second
+    if first.lower() in _UNITS:
+        return "", first
+    return first[:1], first[1:]
 
 
 def _shown(length: Length, steps: float) -> str:
-    return f"{length!r}, {steps:g} steps" if isinstance(length, str) else f"{steps:g} steps"
+    return f"{length!r}, {steps:.10g} steps" if isinstance(length, str) else f"{steps:.10g} steps"

@@ -24,11 +24,11 @@ class Phase:
         name: what a reader calls it: ``"warmup"``, ``"stable"``, ``"decay"``.
         length: steps; real, 0 or more. A phase of length 0 is passed over.
         start, end: shares of the peak, in [0, 1].
-        shape: a word from `shapes.SHAPES`.
+        shape: what `shapes.parse` makes of a word such as ``"cosine"``.
         until: share of the curve that is travelled, in (0, 1]; below 1 where a run ends within a phase.
 
-    >>> Phase("decay", 100, 1.0, 0.0, "linear") >> Phase("tail", 10, 0.0, 0.0)
-    Schedule(decay 100: 1 -> 0 linear, tail 10: 0)
+    >>> Phase("decay", 100, 1.0, 0.1) >> Phase("tail", 10, 0.1, 0.1)
+    Schedule(decay 100: 1 -> 0.1 linear, tail 10: 0.1)
     """
 
     name: str

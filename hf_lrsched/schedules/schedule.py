@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .phase import Phase, hold
+from .checks import real, whole
+from .phase import Phase
 from .shapes import Curve
 
 Floats = npt.NDArray[np.float64]
@@ -37,7 +38,7 @@ class Schedule:
             phase starts or ends at 0 it starts or ends at this floor instead; elsewhere the floor is a lower bound.
         name: its name in the catalogue, if it has one. Two schedules that differ in their name alone are equal.
 
-    >>> from hf_lrsched import fall, rise
+    >>> from hf_lrsched import fall, hold, rise
     >>> schedule = rise(10) >> hold(70) >> fall(20, "1-sqrt")
     >>> schedule(0), schedule(5), schedule(50), schedule(85), schedule(10**9)
     (0.0, 0.5, 1.0, 0.5, 0.0)
@@ -60,13 +61,12 @@ class Schedule:
     def __post_init__(self) -> None:
         if not self.phases:
             raise ValueError("a schedule needs at least one phase")
-        if not 0.0 <= self.min_lr < math.inf:
-            raise ValueError(f"min_lr={self.min_lr!r} must be finite, 0 or more")
+        real("min_lr", self.min_lr, least=0)
         phases = tuple(self.phases)
         ends = np.cumsum([phase.length for phase in phases]).tolist()
-        starts, total = [0.0, *ends[:-1]], ends[-1]
-        # Shares of a run are real numbers, and their sum may miss the whole run by a rounding.
-        total = round(total) if abs(total - round(total)) < 1e-6 else total
+        # Shares of a run are real numbers, and their sums may miss a whole step by a rounding: 7 twelfths of 12 are 7.
+        ends = [round(end) if abs(end - round(end)) < 1e-6 else end for end in ends]
+        starts, total = [0.0, *map(float, ends[:-1])], ends[-1]
         warmup = _peak_reached(phases, starts)
         late = [start >= warmup for start in starts]
         self._keep(
@@ -110,7 +110,7 @@ class Schedule:
         Args:
             steps: how many steps from 0 on (default: the whole run), or an array of steps in any order and shape.
 
-        >>> from hf_lrsched import rise
+        >>> from hf_lrsched import hold, rise
         >>> (rise(2) >> hold(2)).values()
         array([0. , 0.5, 1. , 1. ])
         >>> (rise(2) >> hold(2)).values([1, 99])
@@ -142,12 +142,12 @@ class Schedule:
     def split(self, step: float) -> tuple[float, float]:
         """Shares of the peak and of the absolute floor at `step`: the LR is ``share * peak + other * min_lr``."""
         if step >= self._total:
-            index, progress = -1, self.phases[-1].until
-        else:
-            index = bisect_right(self._starts, step) - 1
-            progress = (step - self._starts[index]) * self._rows[index][1]
-        _, _, first, change, curve = self._rows[index]
-        along, (before, after) = curve(progress, math), self._floors[index]
+            last, (before, after) = self.phases[-1], self._floors[-1]
+            along = 1.0 if last.until == 1.0 else last.curve()(last.until, math)
+            return last.last, before * (1.0 - along) + after * along
+        index = bisect_right(self._starts, step) - 1
+        start, scale, first, change, curve = self._rows[index]
+        along, (before, after) = curve((step - start) * scale, math), self._floors[index]
         return first + change * along, before * (1.0 - along) + after * along
 
     def _tracks(self, at: Floats) -> tuple[Floats, Floats]:
@@ -188,19 +188,13 @@ class Schedule:
             after = Schedule((after,))
         if self.min_lr and after.min_lr and self.min_lr != after.min_lr:
             raise ValueError(f"the two schedules have different floors: min_lr {self.min_lr:g} and {after.min_lr:g}")
-        momentum = None
-        if self.momentum or after.momentum:
-            momentum = self._momentum_or_hold(after.momentum, first=True) >> after._momentum_or_hold(
-                self.momentum, first=False
+        if (self.momentum is None) != (after.momentum is None):
+            raise ValueError(
+                "one of the two schedules has a momentum track and the other has none; give it one with "
+                "with_momentum(...), or take it away with with_momentum(None)"
             )
+        momentum = self.momentum >> after.momentum if self.momentum and after.momentum else None
         return Schedule(self.phases + after.phases, momentum, max(self.min_lr, after.min_lr))
-
-    def _momentum_or_hold(self, neighbour: Schedule | None, *, first: bool) -> Schedule:
-        if self.momentum:
-            return self.momentum
-        assert neighbour is not None
-        value = neighbour.phases[0].start if first else neighbour.phases[-1].last
-        return Schedule((hold(float(self._total), at=value),))
 
     def named(self, name: str) -> Schedule:
         """The same schedule under a name."""
@@ -235,7 +229,7 @@ _Row = tuple[float, float, float, float, Curve]
 
 
 def _row(start: float, phase: Phase) -> _Row:
-    scale = phase.until / phase.length if phase.length else 0.0
+    scale = phase.until / phase.length if phase.length > 1e-300 else 0.0  # the inverse of less would be infinite
     return start, scale, phase.start, phase.end - phase.start, phase.curve()
 
 
@@ -261,7 +255,7 @@ def _as_array(steps: float | npt.ArrayLike) -> Floats:
 def chain(parts: Iterable[Phase | Schedule]) -> Schedule:
     """All `parts` in a row, as ``a >> b >> c`` would join them.
 
-    >>> from hf_lrsched import rise
+    >>> from hf_lrsched import hold, rise
     >>> chain([rise(2), hold(3)]) == rise(2) >> hold(3)
     True
     """
@@ -284,6 +278,4 @@ def repeat(part: Phase | Schedule, times: int) -> Schedule:
     Raises:
         ValueError: where `times` is not a whole number of 1 or more.
     """
-    if isinstance(times, bool) or times != int(times) or times < 1:
-        raise ValueError(f"repeat(..., {times!r}): a part is repeated a whole number of times, 1 or more")
-    return chain([part] * int(times))
+    return chain([part] * whole("times", times))

@@ -26,6 +26,8 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
+from .checks import real
+
 # Progress and fraction are a float under `math` and an array under `numpy`; the formulas do not care.
 Curve = Callable[[Any, ModuleType], Any]
 
@@ -55,7 +57,7 @@ def _mirror_cosine() -> Curve:
 
 
 def _power(exponent: float = 2.0) -> Curve:
-    _at_least("power", "exponent", exponent, 0.0, exclusive=True)
+    real(f"power({exponent:g}): exponent", exponent, above=0)
     return lambda p, m: 1.0 - (1.0 - p) ** exponent
 
 
@@ -72,15 +74,17 @@ def _megatron() -> Curve:
 def _exponential(ratio: float) -> Curve:
     if ratio == 1.0:
         return _linear()
-    return lambda p, m: (1.0 - ratio**p) / (1.0 - ratio)
+    depth = math.log(ratio)
+    return lambda p, m: m.expm1(p * depth) / m.expm1(depth)
 
 
 def _inverse(ratio: float, exponent: float = 1.0) -> Curve:
-    _at_least("inverse", "exponent", exponent, 0.0, exclusive=True)
+    real(f"inverse({exponent:g}): exponent", exponent, above=0)
     if ratio == 1.0:
         return _linear()
-    growth = ratio ** (-1.0 / exponent) - 1.0
-    return lambda p, m: (1.0 - (1.0 + p * growth) ** -exponent) / (1.0 - ratio)
+    depth = math.log(ratio)
+    growth = math.expm1(-depth / exponent)
+    return lambda p, m: m.expm1(-exponent * m.log1p(p * growth)) / m.expm1(depth)
 
 
 @dataclass(frozen=True)
@@ -180,9 +184,10 @@ LINEAR = Shape("linear")
 def _parse(written: str) -> Shape:
     match = _WRITTEN.match(written)
     name = match.group(1) if match else written
-    name = ALIASES.get(name.lower(), name.lower())
-    if "(" in name:  # an alias that stands for a shape with an argument
-        return _parse(name)
+    alias = ALIASES.get(name.lower(), name.lower())
+    if match and "(" in alias:  # an alias that stands for a shape with an argument
+        return _parse(alias)
+    name = alias
     if match is None or name not in SHAPES:
         near = get_close_matches(name, [*SHAPES, *ALIASES], n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
@@ -211,8 +216,3 @@ def parse(shape: str | Shape) -> Shape:
     if not isinstance(shape, str):
         raise ValueError(f"a shape is a word such as 'cosine', not {shape!r}")
     return _parse(shape)
-
-
-def _at_least(shape: str, argument: str, given: float, least: float, *, exclusive: bool) -> None:
-    if given < least or (exclusive and given == least):
-        raise ValueError(f"{shape}({given:g}): {argument} must be {'above' if exclusive else 'at least'} {least:g}")

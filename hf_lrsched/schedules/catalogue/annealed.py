@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..checks import share
 from ..lengths import Horizon, Length
 from ..phase import fall, rise
 from ..schedule import Schedule
@@ -52,4 +53,6 @@ def warmup_cosine(
     run = Horizon.of(steps)
     floor = Floor.of(run, min_lr, min_lr_ratio, default=0.1)
     up = run.warmup(warmup)
-    return floor.under(rise(up, start=warmup_start) >> fall(run.fit(warmup=up), "cosine", to=floor.ratio))
+    return floor.under(
+        rise(up, start=share("warmup_start", warmup_start)) >> fall(run.fit(warmup=up), "cosine", to=floor.ratio)
+    )

@@ -6,10 +6,11 @@ import math
 import warnings
 from collections.abc import Iterator
 
+from ..checks import real, share, whole
 from ..lengths import Horizon, Length
 from ..phase import Phase, hold
 from ..schedule import Schedule, chain
-from ..shapes import parse
+from ..shapes import Shape, parse
 from .entry import named
 from .floor import Floor
 
@@ -64,8 +65,7 @@ def warm_restarts(
     """
     run = Horizon.of(steps)
     floor = Floor.of(run, min_lr, min_lr_ratio)
-    if not 0.0 < peak_decay <= 1.0:
-        raise ValueError(f"peak_decay={peak_decay!r} must be above 0 and at most 1")
+    peak_decay = real("peak_decay", peak_decay, above=0, most=1)
     up = run.warmup(warmup)
     left = run.fit(warmup=0.0 if rewarm else up)
     lengths = _lengths(run, left, cycles, first, mult)
@@ -83,7 +83,7 @@ def _cycles(
         if up and rewarm:
             if up >= length:
                 raise ValueError(
-                    f"warmup ({up:g} steps) fills cycle {i} ({length:g} steps); shorten it, or take fewer cycles"
+                    f"warmup ({up:.10g} steps) fills cycle {i} ({length:.10g} steps); shorten it, or take fewer cycles"
                 )
             yield Phase(f"warmup {i}", min(up, left), floor if i > 1 else 0.0, peak, until=min(1.0, left / up))
             left, length = left - up, length - up
@@ -95,19 +95,18 @@ def _cycles(
 
 
 def _lengths(run: Horizon, left: float, cycles: int | None, first: Length | None, mult: float) -> list[float]:
-    if isinstance(mult, bool) or not isinstance(mult, int | float) or not 0.0 < mult < math.inf:
-        raise ValueError(f"mult={mult!r} must be a number above 0: how many times as long each cycle is as the last")
+    mult = real("mult", mult, above=0)
     if first is not None and cycles is not None:
         raise ValueError(f"cycles ({cycles}) and first ({first!r}) both set the cycles; give one of them")
     if first is None:
-        count = 4 if cycles is None else cycles
-        if isinstance(count, bool) or count != int(count) or count < 1:
-            raise ValueError(f"cycles={cycles!r} must be a whole number, 1 or more")
-        length = _first_of(left, int(count), mult)
-        lengths = [length * mult**i for i in range(int(count))]
+        count = max(1, min(4, int(left))) if cycles is None else whole("cycles", cycles)
+        if count > _MOST_CYCLES:
+            raise ValueError(f"cycles={cycles} are more than {_MOST_CYCLES}; take fewer")
+        length = _first_of(left, count, mult)
+        lengths = [length * mult**i for i in range(count)]
     else:
         lengths = _until_full(left, run.steps_of(first, "first"), mult)
-    if min(lengths) < 1.0:
+    if (len(lengths) > 1 or first is not None) and min(lengths) < 1.0:
         raise ValueError(
             f"{len(lengths)} cycles with mult={mult:g} make one of {min(lengths):.3g} steps in a run of {int(run)}; "
             "a cycle needs 1 step or more: take fewer cycles"
@@ -125,16 +124,17 @@ def _until_full(left: float, first: float, mult: float) -> list[float]:
     while math.fsum(lengths) < left - 1e-6 and len(lengths) <= _MOST_CYCLES and lengths[-1] >= 1.0:
         lengths.append(lengths[-1] * mult)
     if len(lengths) > _MOST_CYCLES:
-        raise ValueError(f"first={first:g} steps makes more than {_MOST_CYCLES} cycles; make it longer")
+        raise ValueError(f"first={first:.10g} steps makes more than {_MOST_CYCLES} cycles; make it longer")
     over = math.fsum(lengths) - left
-    if over > 1e-6:
+    if over > 1e-6 and left:
         count = len(lengths)
-        fits = [f"{_first_of(left, n, mult):.6g} ({n} cycle{'s' * (n > 1)})" for n in (count, count - 1) if n]
+        fits = [(_first_of(left, n, mult), n) for n in (count, count - 1) if n]
+        shown = " or ".join(f"{length:.12g} ({n} cycle{'s' * (n > 1)})" for length, n in fits if length >= 1.0)
         warnings.warn(
-            f"warm_restarts: a first cycle of {first:g} steps leaves cycle {count} cut after "
-            f"{lengths[-1] - over:g} of its {lengths[-1]:g} steps, so the run ends at a high LR; "
-            f"lengths that fit: first={' or '.join(fits)}",
-            stacklevel=2,
+            f"warm_restarts: a first cycle of {first:.10g} steps leaves cycle {count} cut after "
+            f"{lengths[-1] - over:.10g} of its {lengths[-1]:.10g} steps, so the run ends at a high LR; "
+            f"lengths that fit: first={shown}",
+            stacklevel=5,  # through _lengths, warm_restarts and the catalogue's check to whoever called warm_restarts
         )
     return lengths
 
@@ -188,27 +188,28 @@ def one_cycle(
     turns = [min(up, last), *([2.0 * up] if three_phase else []), last]
     if turns[-2] > last + 1e-9:
         raise ValueError(
-            f"rise ({up + 1:g} steps) and a fall as long take {2 * up + 1:g} steps, but the run has only {int(run)}; "
+            f"rise ({up + 1:.10g} steps) and a fall as long take {2 * up + 1:.10g} steps, but the run has only {int(run)}; "
             "with three_phase the rise is at most half of the run"
         )
-    levels = [start, 1.0, *([start] if three_phase else []), floor.ratio]
-    schedule = _track(turns, levels, shape)
+    middle = [max(start, floor.ratio)] if three_phase else []
+    falling = [parse(shape)] * len(middle) + [floor.shape(shape)]
+    schedule = _track(turns, [start, 1.0, *middle, floor.ratio], [parse(shape), *falling])
     if cycle_momentum:
-        momenta = [max_momentum, base_momentum, max_momentum, *([max_momentum] if three_phase else [])]
-        schedule = schedule.with_momentum(_track(turns, momenta, shape))
+        high, low = share("max_momentum", max_momentum), share("base_momentum", base_momentum)
+        momenta = [high, low, high, *([high] if three_phase else [])]
+        schedule = schedule.with_momentum(_track(turns, momenta, [parse(shape)] * len(turns)))
     return floor.under(schedule)
 
 
 def _divided(div_factor: float, final_div_factor: float) -> tuple[float, float]:
-    for name, given in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
-        if isinstance(given, bool) or not isinstance(given, int | float) or not 1.0 <= given < math.inf:
-            raise ValueError(f"{name}={given!r} must be a number of at least 1")
+    div_factor = real("div_factor", div_factor, least=1)
+    final_div_factor = real("final_div_factor", final_div_factor, least=1)
     return 1.0 / div_factor, 1.0 / (div_factor * final_div_factor)
 
 
-def _track(turns: list[float], levels: list[float], shape: str) -> Schedule:
+def _track(turns: list[float], levels: list[float], shapes: list[Shape]) -> Schedule:
     """From level to level by the given steps; the last step holds what was reached."""
     names = ["rise", "fall", "tail"]
     starts = [0.0, *turns]
-    phases = [Phase(names[i], turn - starts[i], levels[i], levels[i + 1], parse(shape)) for i, turn in enumerate(turns)]
+    phases = [Phase(names[i], turn - starts[i], levels[i], levels[i + 1], shapes[i]) for i, turn in enumerate(turns)]
     return chain([*phases, hold(1, at=levels[-1], name="end")])

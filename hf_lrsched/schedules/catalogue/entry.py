@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
+from ..checks import real
 from ..lengths import Horizon
 from ..schedule import Schedule
 
@@ -60,6 +61,12 @@ class Entry:
         return tuple(parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD)
 
     @property
+    def needed(self) -> tuple[str, ...]:
+        """Those of the arguments that have no default."""
+        parameters = inspect.signature(self.builder).parameters
+        return tuple(name for name in self.arguments if parameters[name].default is inspect.Parameter.empty)
+
+    @property
     def takes_anything(self) -> bool:
         """Whether the builder takes arguments it does not name."""
         return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(self.builder).parameters.values())
@@ -71,19 +78,18 @@ class Entry:
         return self.aliases.get(word, _COMMON_ALIASES.get(word, word))
 
     def translate(self, typed: Mapping[str, Any]) -> Arguments:
-        """`typed` in the catalogue's words.
+        """`typed` in the catalogue's words; what is None counts as not typed.
 
         Raises:
             ValueError: for an unknown word, with the accepted ones and the nearest; for two words of one meaning.
         """
         translated: Arguments = {}
         spelled: dict[str, str] = {}
-        for word, value in (self.adapt(dict(typed)) if self.adapt else typed).items():
+        given = {word: value for word, value in typed.items() if value is not None}
+        for word, value in (self.adapt(given) if self.adapt else given).items():
             name = self.meaning(word)
             if name not in self.arguments and not self.takes_anything:
                 raise ValueError(self._unknown(word))
-            if value is None:  # as if it had not been typed
-                continue
             if name in translated:
                 raise ValueError(f"{self.name}: '{spelled[name]}' and '{word}' mean the same; give one of them")
             translated[name], spelled[name] = value, word
@@ -172,7 +178,11 @@ def build(name: str, steps: int, **kwargs: Any) -> Schedule:
     """
     entry = find(name)
     run, rest = with_units(Horizon.of(steps), {word: _unquoted(value) for word, value in kwargs.items()})
-    return entry.builder(run, **entry.translate(rest))
+    arguments = entry.translate(rest)
+    missing = [name for name in entry.needed if name not in arguments]
+    if missing:
+        raise ValueError(f"{name} needs {', '.join(map(repr, missing))}")
+    return entry.builder(run, **arguments)
 
 
 _YAML_STRING = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
@@ -182,6 +192,8 @@ def _unquoted(value: Any) -> Any:
     """`value` as the number it was meant to be: YAML reads ``1e-6``, without a dot, as a string."""
     if isinstance(value, str) and _YAML_STRING.fullmatch(value):
         return float(value)
+    if isinstance(value, Mapping):
+        return {key: _unquoted(part) for key, part in value.items()}
     return [_unquoted(part) for part in value] if isinstance(value, list) else value
 
 
@@ -191,8 +203,7 @@ def with_units(run: Horizon, kwargs: Mapping[str, Any]) -> tuple[Horizon, Argume
     if kwargs.get(_EPOCHS) is not None:
         if "steps_per_epoch" in units:
             raise ValueError("'epochs' and 'steps_per_epoch' say the same; give one of them")
-        checked = Horizon(run, steps_per_epoch=kwargs[_EPOCHS])  # a number above 0
-        units["steps_per_epoch"] = run / float(checked.steps_per_epoch or 1)
+        units["steps_per_epoch"] = run / real(_EPOCHS, kwargs[_EPOCHS], above=0)
     known = {"steps_per_epoch": run.steps_per_epoch, "tokens_per_step": run.tokens_per_step, **units}
     rest = {key: value for key, value in kwargs.items() if key not in (*_HORIZON, _EPOCHS)}
     return Horizon(run, peak=run.peak, **known), rest

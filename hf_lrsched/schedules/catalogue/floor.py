@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..checks import real
 from ..lengths import Horizon
 from ..schedule import Schedule
 from ..shapes import Shape, parse
@@ -27,14 +28,12 @@ class Floor:
         if min_lr is not None and min_lr_ratio is not None:
             raise ValueError(f"min_lr ({min_lr}) and min_lr_ratio ({min_lr_ratio}) both set the floor; give one of them")
         if min_lr is None:
-            ratio = default if min_lr_ratio is None else _real("min_lr_ratio", min_lr_ratio)
+            ratio = default if min_lr_ratio is None else real("min_lr_ratio", min_lr_ratio)
             if not 0.0 <= ratio <= 1.0:
                 above = "is above the peak" if ratio > 1.0 else "is negative"
                 raise ValueError(f"min_lr_ratio={min_lr_ratio} {above}; it is a share of the peak between 0 and 1")
             return cls(ratio, 0.0, run.peak)
-        absolute = _real("min_lr", min_lr)
-        if not 0.0 <= absolute < float("inf"):
-            raise ValueError(f"min_lr={min_lr} is not a learning rate; it must be finite, 0 or more")
+        absolute = real("min_lr", min_lr, least=0)
         if run.peak is not None and absolute > run.peak:
             raise ValueError(f"min_lr ({absolute:g}) is above the peak LR ({run.peak:g}); lower it, or give min_lr_ratio")
         return cls(0.0, absolute, run.peak)
@@ -54,9 +53,3 @@ class Floor:
     def under(self, schedule: Schedule) -> Schedule:
         """`schedule` over this floor."""
         return schedule.with_floor(self.absolute) if self.absolute else schedule
-
-
-def _real(what: str, given: object) -> float:
-    if isinstance(given, bool) or not isinstance(given, int | float) or given != given:
-        raise ValueError(f"{what}={given!r} is not a number")
-    return float(given)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..checks import share
 from ..lengths import Horizon, Length
 from ..phase import Phase
 from ..schedule import Schedule, chain
@@ -47,7 +48,7 @@ def phases(steps: int, *, phases: Sequence[Mapping[str, Any]], min_lr: float | N
     if not isinstance(phases, list | tuple) or not phases:
         raise ValueError(f"phases={phases!r} is not a list of phases, such as [{{'from': 0, 'to': 1, 'length': '5%'}}, ...]")
     for i, item in enumerate(phases, start=1):
-        unknown = sorted(set(item) - set(_KEYS)) if isinstance(item, Mapping) else [repr(item)]
+        unknown = sorted(str(key) for key in set(item) - set(_KEYS)) if isinstance(item, Mapping) else [repr(item)]
         if unknown:
             raise ValueError(f"phase {i} does not know {', '.join(unknown)} (its keys: {', '.join(_KEYS)})")
     lengths = _lengths(run, [item.get("length") for item in phases])
@@ -59,8 +60,8 @@ def _joined(items: Sequence[Mapping[str, Any]], lengths: Sequence[float]) -> lis
     for i, (item, length) in enumerate(zip(items, lengths, strict=True), start=1):
         if not joined and "from" not in item:
             raise ValueError("phase 1 needs 'from', the share of the peak it starts at (0 for a warm-up, 1 for a decay)")
-        start = _share(i, "from", item.get("from", joined[-1].last if joined else None))
-        end = _share(i, "to", item.get("to", start))
+        start = share(f"phase {i}: from", item.get("from", joined[-1].last if joined else None))
+        end = share(f"phase {i}: to", item.get("to", start))
         joined.append(Phase(str(item.get("name", f"phase {i}")), length, start, end, parse(item.get("shape", "linear"))))
     return joined
 
@@ -74,13 +75,7 @@ def _lengths(run: Horizon, given: Sequence[Length | None]) -> list[float]:
     left = run - math.fsum(known)
     if left < -1e-6 or (left > 1e-6 and not open_ones):
         raise ValueError(
-            f"the phases take {math.fsum(known):g} steps ({' + '.join(f'{length:g}' for length in known)}), but the run has "
-            f"{int(run)}; change a length, or leave one out for it to take the rest"
+            f"the phases take {math.fsum(known):.10g} steps ({' + '.join(f'{length:.10g}' for length in known)}), "
+            f"but the run has {int(run)}; change a length, or leave one out for it to take the rest"
         )
     return [max(left, 0.0) if length is None else length for length in steps]
-
-
-def _share(i: int, key: str, given: object) -> float:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0.0 <= given <= 1.0:
-        raise ValueError(f"phase {i}: {key}={given!r} is not a share of the peak between 0 and 1")
-    return float(given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ..checks import real
 from ..lengths import Horizon, Length
 from ..phase import hold, rise
 from ..schedule import Schedule, chain
@@ -107,17 +108,16 @@ def multi_step(
         raise ValueError(f"milestones={milestones!r} is not a list of lengths, such as ['80%', '90%']")
     at = [run.steps_of(milestone, "milestones") for milestone in milestones]
     if at != sorted(at):
-        raise ValueError(f"milestones={list(milestones)} must rise (in steps: {', '.join(f'{a:g}' for a in at)})")
+        raise ValueError(f"milestones={list(milestones)} must rise (in steps: {', '.join(f'{a:.10g}' for a in at)})")
     return _drops(run, at, factor, warmup, Floor.of(run, min_lr, min_lr_ratio))
 
 
 def _drops(run: Horizon, at: Sequence[float], factor: float, warmup: Length, floor: Floor) -> Schedule:
-    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0.0 < factor <= 1.0:
-        raise ValueError(f"factor={factor!r} must be above 0 and at most 1; a drop does not raise the LR")
+    factor = real("factor", factor, above=0, most=1)
     up = run.warmup(warmup)
     first, *_ = [*at, float(run)]
     if up > first:
-        raise ValueError(f"warmup ({up:g} steps) runs into the first drop, after {first:g}; shorten it or drop later")
+        raise ValueError(f"warmup ({up:.10g} steps) runs into the first drop, after {first:.10g}; shorten it or drop later")
     edges = [up, *at, float(run)]
     levels = [max(factor**i, floor.ratio) for i in range(len(edges) - 1)]
     steps = [
