@@ -1,6 +1,6 @@
 """Pre-trains a causal language model under `wsd`.
 
-    accelerate launch recipes/pretrain.py       a small Llama on Python's own source: two minutes on two CPU cores
+    accelerate launch recipes/pretrain.py       a small Llama on Python's own source: a minute on two CPU cores
     accelerate launch recipes/pretrain.py --model_name_or_path Qwen/Qwen3-0.6B-Base --dataset_name HuggingFaceFW/fineweb-edu \
         --dataset_config_name sample-10BT --streaming --max_steps 20000
 
