@@ -17,7 +17,7 @@ from datasets import ClassLabel, Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, ResNetConfig, ResNetForImageClassification
 
-BLOCK = 128  # tokens in a training example: what two CPU cores learn from within the demo's two minutes
+BLOCK = 128  # tokens in a training example: what two CPU cores learn from within the demo's minute
 VOCABULARY = 512  # a byte alphabet of 256 and as many merges: a million parameters have no use for more
 _END = "<|endoftext|>"
 _NOT_SOURCE = {"__pycache__", "encodings", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "site-packages"}
