@@ -24,8 +24,8 @@ IMAGES = "image_classification.py"
         (["--output_dir", "full"], "full is not empty; give another --output_dir, or --resume_from_checkpoint"),
         (["--lr_scheduler_kwargs", '{"rize": 0.3}'], "one_cycle does not know 'rize'; did you mean 'rise'?"),
         (["--lr_scheduler_kwargs", '{"rise": 1.0}'], "rise=1.0 is ambiguous"),
-        (["--lr_scheduler_kwargs", '{"rise": 1e9}'], "rise (1e+09 steps) is longer than the run of 230 steps"),
-        (["--lr_scheduler_kwargs", '{"min_lr": 1}'], "min_lr (1) is above the peak LR (0.01)"),
+        (["--lr_scheduler_kwargs", '{"rise": 1e9}'], "rise (1000000000 steps) is longer than the run of 230 steps"),
+        (["--learning_rate", "2e-3", "--lr_scheduler_kwargs", '{"min_lr": 1}'], "min_lr (1) is above the peak LR (0.002)"),
         (
             ["--lr_scheduler_type", "wsd", "--lr_scheduler_kwargs", '{"warmup": 150, "decay": 150}'],
             "warmup (150) and decay (150) take 300 steps, but the run has only 230; shorten one of them",
