@@ -8,7 +8,7 @@ OLDEST := .overlay/oldest
 .PHONY: demo test check format figures clean
 
 demo: $(VENV)/.demo
-	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
 		--num_cpu_threads_per_process $$(getconf _NPROCESSORS_ONLN) recipes/pretrain.py
 
 test: check $(OLDEST)/.done
