@@ -2,8 +2,8 @@
 
     accelerate launch recipes/image_classification.py                        a small ResNet on handwritten digits
     accelerate launch recipes/image_classification.py --optim sgd --config recipes/presets/demo-image_sgd.yaml
-    accelerate launch recipes/image_classification.py --model_name_or_path microsoft/resnet-50 --dataset_name beans \
-        --config recipes/presets/image_finetune.yaml
+    accelerate launch recipes/image_classification.py --model_name_or_path microsoft/resnet-50 \
+        --dataset_name beans --label_column labels --config recipes/presets/image_finetune.yaml
 
 From scratch only the shape of --model_name_or_path is used (--from_scratch). Every argument of TrainingArguments works;
 presets/image_classification.yaml (from scratch), image_finetune.yaml and image_sgd.yaml hold the defaults.
@@ -17,7 +17,7 @@ from typing import Any
 import embedded
 import numpy as np
 import torch
-from recipe import Data, columns, load, parse, plan, run, stop
+from recipe import Data, load, need_column, parse, plan, run, stop, unused
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification, Trainer, TrainingArguments, set_seed
 
 import hf_lrsched  # registers the schedules  # noqa: F401
@@ -39,19 +39,21 @@ args.remove_unused_columns = False
 processor = None
 
 if data.dataset_name is None and data.train_file is None:
+    unused(data)
     train, held_out = embedded.digits()
     labels = train.features["labels"].names
 else:
     if model_args.model_name_or_path is None:
         stop("give a model (--model_name_or_path) for this data; the embedded one is for the embedded digits")
+    if data.streaming:
+        stop("--streaming is for text; images are read from the disk as they are needed in any case")
     with args.main_process_first():
         train, held_out = load(data, args)
-    for column in (model_args.image_column, model_args.label_column):
-        if column not in columns(train):
-            stop(
-                f"the data has no column '{column}' (it has {', '.join(columns(train))}); see --image_column, --label_column"
-            )
-    labels = train.features[model_args.label_column].names
+    need_column(train, model_args.image_column, "--image_column")
+    need_column(train, model_args.label_column, "--label_column")
+    labels = getattr(train.features[model_args.label_column], "names", None)
+    if labels is None:
+        stop(f"the column '{model_args.label_column}' does not hold classes (a ClassLabel of the datasets library)")
     processor = AutoImageProcessor.from_pretrained(model_args.model_name_or_path)
 
     def pixels(batch: dict[str, list[Any]]) -> dict[str, Any]:
@@ -81,6 +83,9 @@ def accuracy(predicted: Any) -> dict[str, float]:
     return {"accuracy": float(np.mean(np.argmax(logits, axis=-1) == predicted.label_ids))}
 
 
+# Some image models take any keyword and leave num_items_in_batch alone; Trainer would then multiply their loss by processes
+# and accumulation steps (tried: ResNet, Transformers 5.23).
+model.accepts_loss_kwargs = False
 trainer = Trainer(
     model=model,
     args=args,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 import embedded
-from recipe import Data, columns, load, parse, plan, run, stop
+from recipe import Data, columns, load, need_column, need_model, parse, plan, run, stop, unused
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -41,6 +41,7 @@ args, data, model_args = parse("pretrain", TrainingArguments, Data, Model)
 set_seed(args.seed)
 
 if model_args.model_name_or_path is None and data.dataset_name is None and data.train_file is None:
+    unused(data, ("--continue_training", model_args.continue_training))
     size = embedded.BLOCK
     texts = embedded.source()
     tokenizer = embedded.tokenizer(texts)
@@ -50,12 +51,12 @@ if model_args.model_name_or_path is None and data.dataset_name is None and data.
 else:
     if model_args.model_name_or_path is None or (data.dataset_name or data.train_file) is None:
         stop("give both a model (--model_name_or_path) and data (--dataset_name or --train_file), or neither")
-    size = model_args.block_size
-    tokenizer = AutoTokenizer.from_pretrained(model_args.model_name_or_path)
+    size, name = model_args.block_size, need_model(model_args.model_name_or_path)
+    tokenizer = AutoTokenizer.from_pretrained(name)
     if model_args.continue_training:
-        model = AutoModelForCausalLM.from_pretrained(model_args.model_name_or_path)
+        model = AutoModelForCausalLM.from_pretrained(name)
     else:
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model_args.model_name_or_path))
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name))
 
     def examples(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
         """Documents joined by the end token and cut into blocks; the rest of a batch is dropped."""
@@ -66,9 +67,11 @@ else:
 
     with args.main_process_first():
         train, held_out = load(data, args)
-        if data.text_column not in columns(train):
-            stop(f"the data has no column '{data.text_column}' (it has {', '.join(columns(train))}); give --text_column")
+        need_column(train, data.text_column, "--text_column")
         train, held_out = (part.map(examples, batched=True, remove_columns=columns(part)) for part in (train, held_out))
+
+if hasattr(train, "__len__") and not min(len(train), len(held_out)):
+    stop(f"the text makes {len(train)} training and {len(held_out)} held-out blocks of {size} tokens; lower --block_size")
 
 trainer = Trainer(
     model=model,
@@ -84,7 +87,7 @@ schedule = plan(trainer, tokens_per_step)
 
 def beside_a_bigram() -> list[str]:
     """Whether the demo learned: a bigram model counted on all the training tokens, scored on the same held-out ones."""
-    if size != embedded.BLOCK or "texts" not in globals():
+    if "texts" not in globals():
         return []
     bigram = embedded.bigram_loss(train_tokens, held_out_tokens[: 256 * size])
     return [f"held-out loss of a bigram model on the same tokens: {bigram:.3f}"]

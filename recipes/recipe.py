@@ -24,7 +24,7 @@ import torch
 import yaml
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset, DatasetDict, IterableDataset, load_dataset
-from transformers import Trainer, TrainingArguments
+from transformers import AutoConfig, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 from trl import TrlParser
 
@@ -58,31 +58,72 @@ def parse(recipe: str, *classes: type) -> tuple[Any, ...]:
 
     Without ``--config`` the preset is ``demo-<recipe>.yaml``, or ``<recipe>.yaml`` where a model or data is given.
     """
-    argv = [part for argument in sys.argv[1:] for part in (argument.split("=", 1) if argument[:2] == "--" else [argument])]
+    argv = _plain(sys.argv[1:])
+    if argv.count("--config") and argv[-1] == "--config":
+        stop("--config needs a file behind it")
+    named = argv[argv.index("--config") + 1] if "--config" in argv else None
     own = {"--model_name_or_path", "--dataset_name", "--train_file"} & set(argv)
-    if "--config" not in argv:
-        argv += ["--config", str(PRESETS / f"{'' if own else 'demo-'}{recipe}.yaml")]
-    preset = Path(argv[argv.index("--config") + 1])
-    if not preset.is_file():
-        stop(f"there is no preset {preset}; shipped ones: {', '.join(sorted(path.name for path in PRESETS.glob('*.yaml')))}")
-    typed = yaml.safe_load(preset.read_text("utf-8")) or {}
-    warmup = argv[argv.index("--warmup_steps") + 1] if "--warmup_steps" in argv else typed.get("warmup_steps")
+    preset = Path(named or PRESETS / f"{'' if own else 'demo-'}{recipe}.yaml")
+    if named:
+        del argv[argv.index("--config") : argv.index("--config") + 2]
+    typed = _read(preset)
+    _displace(typed, argv)
+    warmup = argv[argv.index("--warmup_steps") + 1] if "--warmup_steps" in argv[:-1] else typed.get("warmup_steps")
     if str(warmup) == "1.0":
         stop("warmup_steps=1.0 is one step to Transformers; write 1 for one step, or a share below 1 such as 0.05")
     if not torch.accelerator.is_available():
         argv += [part for flag, value in _ON_CPU.items() if flag not in argv for part in (flag, value)]
-    parser = TrlParser(classes)
+    parser = TrlParser(classes, allow_abbrev=False)
     parser.set_defaults(output_dir=f"runs/{recipe}", report_to="none")
+    unknown = parser.set_defaults_with_config(**typed)
+    if unknown:
+        stop(f"{preset} has settings that this recipe does not know: {' '.join(unknown)}")
     try:
-        parsed: tuple[Any, ...] = parser.parse_args_and_config(argv)
+        parsed: tuple[Any, ...] = parser.parse_args_into_dataclasses(args=argv)
     except ValueError as error:
         stop(str(error))
     args = next(one for one in parsed if isinstance(one, TrainingArguments))
+    if not 0 < args.learning_rate < math.inf:
+        stop(f"learning_rate={args.learning_rate} must be a number above 0")
+    _check_data(next(one for one in parsed if isinstance(one, Data)), args)
     _check_processes(args)
     _choose_folder(args, default=f"runs/{recipe}")
-    if args.process_index == 0 and "learning_rate" in typed:
+    if args.process_index == 0:
         print(f"settings: {preset}, and the command line", flush=True)
     return parsed
+
+
+def _plain(arguments: list[str]) -> list[str]:
+    """``--some-flag=1`` as ``--some_flag 1``: HfArgumentParser takes both spellings, so they count as one here."""
+    flags = [argument.split("=", 1) if argument.startswith("--") else [argument] for argument in arguments]
+    return [
+        part.replace("-", "_").replace("__", "--", 1) if part.startswith("--") else part for flag in flags for part in flag
+    ]
+
+
+def _read(preset: Path) -> dict[str, Any]:
+    if not preset.is_file():
+        stop(f"there is no preset {preset}; shipped ones: {', '.join(sorted(path.name for path in PRESETS.glob('*.yaml')))}")
+    try:
+        typed = yaml.safe_load(preset.read_text("utf-8")) or {}
+    except yaml.YAMLError as error:
+        stop(f"{preset} is not YAML: {' '.join(str(error).split())}")
+    if not isinstance(typed, dict):
+        stop(f"{preset} holds a {type(typed).__name__}, not settings such as 'learning_rate: 2.0e-5'")
+    return typed
+
+
+def _displace(typed: dict[str, Any], argv: list[str]) -> None:
+    """Takes out of a preset what the command line has put something else in the place of."""
+    if "--lr_scheduler_type" in argv[:-1] and argv[argv.index("--lr_scheduler_type") + 1] != typed.get("lr_scheduler_type"):
+        typed.pop("lr_scheduler_kwargs", None)
+    if "--warmup_steps" in argv and isinstance(typed.get("lr_scheduler_kwargs"), dict):
+        for word in ("warmup", "rise"):
+            typed["lr_scheduler_kwargs"].pop(word, None)
+    if "--lr_scheduler_kwargs" in argv[:-1] and any(
+        f'"{word}"' in argv[argv.index("--lr_scheduler_kwargs") + 1] for word in ("warmup", "rise", "pct_start")
+    ):
+        typed.pop("warmup_steps", None)
 
 
 def _check_processes(args: TrainingArguments) -> None:
@@ -97,8 +138,15 @@ def _check_processes(args: TrainingArguments) -> None:
 def _choose_folder(args: TrainingArguments, default: str) -> None:
     """Leaves what is in a folder alone: the default one is numbered, another must be empty or be resumed."""
     resume = args.resume_from_checkpoint
+    anew = resume is None or resume.lower() != "true"
+    if resume is not None and anew:
+        if not Path(resume).is_dir():
+            stop(f"there is no checkpoint {resume} to resume from")
+        if args.output_dir == default:
+            args.output_dir = str(Path(resume).parent)
+        anew = Path(args.output_dir).resolve() != Path(resume).resolve().parent
     chosen = [args.output_dir]
-    if resume is None and args.process_index == 0 and Path(args.output_dir).is_dir() and any(Path(args.output_dir).iterdir()):
+    if anew and args.process_index == 0 and Path(args.output_dir).is_dir() and any(Path(args.output_dir).iterdir()):
         free = (f"{default}-{n}" for n in range(2, 10**6))
         chosen = [next(path for path in free if not Path(path).exists())] if args.output_dir == default else [None]
     if args.world_size > 1:
@@ -109,13 +157,12 @@ def _choose_folder(args: TrainingArguments, default: str) -> None:
     if resume is not None and resume.lower() == "true":
         last = get_last_checkpoint(args.output_dir) if Path(args.output_dir).is_dir() else None
         args.resume_from_checkpoint = last or stop(f"there is no checkpoint in {args.output_dir} to resume from")
-    elif resume is not None and not Path(resume).is_dir():
-        stop(f"there is no checkpoint {resume} to resume from")
 
 
-def load(data: Data, args: TrainingArguments) -> tuple[Any, Any]:
-    """Training and held-out examples from the Hub or local files."""
-    if data.streaming and args.max_steps <= 0:
+def _check_data(data: Data, args: TrainingArguments) -> None:
+    """What can be said of the data before any of it is read."""
+    given = data.dataset_name or data.train_file
+    if given and data.streaming and args.max_steps <= 0:
         stop(
             "--streaming needs --max_steps, as a stream has no length from which the schedule could know where the run "
             "ends: the number of optimizer steps, tokens to train on / tokens in a step"
@@ -125,17 +172,34 @@ def load(data: Data, args: TrainingArguments) -> tuple[Any, Any]:
             stop(f"there is no file {path}")
         if path and Path(path).suffix not in _LOADERS:
             stop(f"{path}: files of type {', '.join(_LOADERS)} can be read")
-    if data.train_file:
-        files = {"train": data.train_file, **({"validation": data.validation_file} if data.validation_file else {})}
-        parts = load_dataset(_LOADERS[Path(data.train_file).suffix], data_files=files, streaming=data.streaming)
-    else:
-        parts = load_dataset(str(data.dataset_name), data.dataset_config_name, streaming=data.streaming)
+    if data.dataset_name and data.train_file:
+        stop(f"--dataset_name {data.dataset_name} and --train_file {data.train_file} are both data; give one of them")
+    if data.validation_file and data.dataset_name:
+        stop("--validation_file goes with --train_file; a data set brings its own held-out part")
+
+
+def load(data: Data, args: TrainingArguments) -> tuple[Any, Any]:
+    """Training and held-out examples from the Hub or local files."""
+    files = {"train": data.train_file, **({"validation": data.validation_file} if data.validation_file else {})}
+    try:
+        if data.train_file:
+            parts = load_dataset(_LOADERS[Path(data.train_file).suffix], data_files=files, streaming=data.streaming)
+        else:
+            parts = load_dataset(str(data.dataset_name), data.dataset_config_name, streaming=data.streaming)
+    except (OSError, ValueError) as error:  # no such data set, no network, an empty or broken file
+        stop(f"the data could not be read: {' '.join(str(error).split())}")
+    if "train" not in parts:
+        stop(f"the data has no part called train (it has {', '.join(parts)})")
     held_out = next((parts[name] for name in ("validation", "test") if name in parts), None)
     train = parts["train"]
     if held_out is not None:
         return train, held_out
     if isinstance(train, IterableDataset):
+        if next(iter(train.skip(100)), None) is None:
+            stop("the stream has no more than the 100 examples that are held out; give --validation_file, or no --streaming")
         return train.skip(100), train.take(100)
+    if len(train) < 2:
+        stop(f"the data has {len(train)} examples; 1 % of them, at least one, are held out, so give 2 or more")
     split: DatasetDict = train.train_test_split(test_size=max(1, len(train) // 100), seed=args.data_seed or args.seed)
     return split["train"], split["test"]
 
@@ -143,6 +207,29 @@ def load(data: Data, args: TrainingArguments) -> tuple[Any, Any]:
 def columns(examples: Dataset | IterableDataset) -> list[str]:
     """The names of the columns; of a stream that does not say, those of its first example."""
     return list(examples.column_names or next(iter(examples)))
+
+
+def need_model(name: str) -> str:
+    """`name`, where a model is found under it; stops where there is none."""
+    try:
+        AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        stop(f"there is no model {name}: {' '.join(str(error).split())}")
+    return name
+
+
+def need_column(examples: Dataset | IterableDataset, column: str, flag: str) -> None:
+    """Stops where `examples` have no `column`."""
+    if column not in columns(examples):
+        stop(f"the data has no column '{column}' (it has {', '.join(columns(examples))}); give {flag}")
+
+
+def unused(data: Data, *others: tuple[str, object]) -> None:
+    """Stops where something was typed that the embedded run would pass over in silence."""
+    typed = [("--validation_file", data.validation_file), ("--dataset_config_name", data.dataset_config_name)]
+    ignored = [flag for flag, value in [*typed, ("--streaming", data.streaming), *others] if value]
+    if ignored:
+        stop(f"{', '.join(ignored)} would do nothing here: the embedded model and data are used where none is given")
 
 
 def plan(trainer: Trainer, tokens_per_step: float | None = None) -> hf_lrsched.Schedule | None:
@@ -159,8 +246,9 @@ def plan(trainer: Trainer, tokens_per_step: float | None = None) -> hf_lrsched.S
     per_epoch = math.ceil(len(loader) / args.gradient_accumulation_steps) if sized else None
     steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * (per_epoch or 0))
     units = {"steps_per_epoch": per_epoch, "tokens_per_step": tokens_per_step}
-    known = {name: value for name, value in units.items() if value}
-    args.lr_scheduler_kwargs = {**known, **(args.lr_scheduler_kwargs or {})}
+    typed = args.lr_scheduler_kwargs or {}
+    known = {name: value for name, value in units.items() if value and not ("epoch" in name and "epochs" in typed)}
+    args.lr_scheduler_kwargs = {**known, **typed}
     try:
         run = hf_lrsched.Horizon(steps, peak=args.learning_rate)
         schedule = planned(name, run, args.get_warmup_steps(steps), args.lr_scheduler_kwargs)

@@ -77,6 +77,18 @@ def whole(what: str, given: object, *, least: int = 1) -> int:
     return int(number)
 
 
+def flag(what: str, given: object) -> bool:
+    """`given` as True or False; a word such as ``"false"`` would count as true.
+
+    >>> flag("rewarm", "false")
+    Traceback (most recent call last):
+    ValueError: rewarm='false' must be True or False (true or false in JSON and YAML)
+    """
+    if not isinstance(given, bool):
+        raise ValueError(f"{what}={given!r} must be True or False (true or false in JSON and YAML)")
+    return given
+
+
 def _short(given: object) -> str:
     written = repr(given)
     return written if len(written) <= 40 else f"{written[:37]}..."

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,9 @@ from .checks import real, whole
 
 Length = int | float | str
 """What a user may type where a length is asked for."""
+
+UNITS = ("steps_per_epoch", "tokens_per_step", "epochs")
+"""The words that tell a horizon what its units are in steps; ``epochs`` is the epochs of the whole run."""
 
 _WRITTEN = re.compile(r"\s*([-+]?(?:\d+(?:_\d+)*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z%]*)\s*([A-Za-z]*)\s*")
 _SCALE = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
@@ -75,6 +80,27 @@ class Horizon(int):
     def of(cls, steps: float) -> Horizon:
         """A bare number of steps as a horizon that knows no other unit; a horizon as it is."""
         return steps if isinstance(steps, Horizon) else cls(steps)
+
+    def told(self, words: Mapping[str, Any]) -> tuple[Horizon, dict[str, Any]]:
+        """This run with the conversions among `words` (`UNITS`), and the rest of `words`.
+
+        >>> Horizon(90).told({"epochs": 3, "every": "1 epoch"})
+        (Horizon(90, steps_per_epoch=30.0), {'every': '1 epoch'})
+
+        Raises:
+            ValueError: where ``epochs`` and ``steps_per_epoch`` are both given and do not make the run.
+        """
+        known = {name: words.get(name) for name in UNITS}
+        epochs, per_epoch = known.pop("epochs"), known["steps_per_epoch"]
+        if epochs is not None:
+            made = real("epochs", epochs, above=0) * (1.0 if per_epoch is None else per_epoch)
+            if per_epoch is not None and abs(made - self) > 1e-6 * self:
+                raise ValueError(
+                    f"epochs ({epochs}) of steps_per_epoch ({per_epoch}) are {made:g} steps, the run has {int(self)}"
+                )
+            known["steps_per_epoch"] = self / epochs
+        given = {name: getattr(self, name) if value is None else value for name, value in known.items()}
+        return Horizon(self, peak=self.peak, **given), {word: value for word, value in words.items() if word not in UNITS}
 
     def __repr__(self) -> str:
         known = "".join(f", {name}={value!r}" for name, value in self.__dict__.items() if value is not None)
@@ -158,12 +184,13 @@ def default_warmup(steps: int) -> float:
     """Steps of warm-up where none is asked for: ``min(max(5 %, 100), 10 %, 2000)``.
 
     The guide's rule is 1 to 5 %, at least 100 steps. 100 steps of a 200-step run would be harm, and 5 % of a million too
-    many: shipped pre-training recipes warm up for 1,000 to 8,000 steps and most for 2,000.
+    many: shipped pre-training recipes warm up for 1,000 to 8,000 steps and most for 2,000. Less than one step is none.
 
     >>> [default_warmup(steps) for steps in (200, 1000, 10_000, 1_000_000)]
     [20.0, 100.0, 500.0, 2000.0]
     """
-    return min(max(0.05 * steps, 100.0), 0.10 * steps, 2000.0)
+    warmup = min(max(0.05 * steps, 100.0), 0.10 * steps, 2000.0)
+    return warmup if warmup >= 1.0 else 0.0
 
 
 def _read(length: str, what: str) -> tuple[float, str]:

@@ -106,7 +106,7 @@ SHAPES: dict[str, Kind] = {
     "root": Kind(_root, False, "sqrt(1-p)", "Transformers' WSD warm-up '1-sqrt', which is this curve read backwards"),
     "square": Kind(_square, False, "1-p^2", "Haegele et al. 2405.18392"),
     "mirror-cosine": Kind(_mirror_cosine, False, "2(1-p)-(1+cos(pi p))/2", "Haegele et al. 2405.18392, code"),
-    "power": Kind(_power, False, "(1-p)^k", "polynomial decay; optimal under FSL 2602.06797", 1),
+    "power": Kind(_power, False, "(1-p)^k", "polynomial decay, torch PolynomialLR", 1),
     "rex": Kind(_rex, False, "(1-p)/(1-alpha p)", "REX 2107.04197, alpha 0.5 in the paper", 1),
     "exponential-megatron": Kind(_megatron, False, "2*0.5^p-1", "Megatron-LM optimizer_param_scheduler.py"),
     "exponential": Kind(_exponential, True, "r^p", "geometric: torch ExponentialLR; Haegele et al. 'exp'", 1),

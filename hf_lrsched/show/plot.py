@@ -98,6 +98,9 @@ def _shade(axes: Axes, schedule: Schedule, *, names: bool) -> None:
 def _save(figure: Figure, file: Path) -> Path:
     """Written beside and moved into place, so that a reader never finds half a picture."""
     beside = file.with_name(f".{file.stem}.part{file.suffix}")
-    metadata = {"Date": None} if file.suffix == ".svg" else None  # the same picture gives the same file
-    figure.savefig(beside, dpi=130, metadata=metadata)
+    import matplotlib as mpl
+
+    metadata = {"Date": None} if file.suffix == ".svg" else None
+    with mpl.rc_context({"svg.hashsalt": "hf_lrsched"}):  # with the date left out: the same picture, the same file
+        figure.savefig(beside, dpi=130, metadata=metadata)
     return beside.replace(file)

@@ -19,6 +19,7 @@ already imported.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import sys
@@ -119,6 +120,7 @@ def register_schedule(name: str, builder: F | None = None, *, summary: str = "",
     if builder is None:
         return lambda decorated: register_schedule(name, decorated, summary=summary, source=source)
     from ..schedules.catalogue.entry import CATALOGUE, Entry, check
+    from ..schedules.lengths import UNITS
 
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ValueError(f"{name!r} cannot be a schedule's name: lower-case letters, digits and underscores, a letter first")
@@ -128,6 +130,11 @@ def register_schedule(name: str, builder: F | None = None, *, summary: str = "",
         raise ValueError(f"'{name}' is already in the catalogue ({CATALOGUE[name].summary}); choose another name")
     first_line = (builder.__doc__ or "").strip().split("\n")[0]
     entry = Entry(name, check(name, builder), summary or first_line, source, jumps=True)
+    converted = sorted(set(entry.arguments) & set(UNITS))
+    if converted:
+        raise ValueError(
+            f"the builder of '{name}' takes {', '.join(converted)}, which never arrives: the steps it gets convert lengths"
+        )
     CATALOGUE[name] = entry if "warmup" in entry.arguments else Entry(**{**vars(entry), "warmup": None})
     _own.add(name)
     _sync()
@@ -275,6 +282,8 @@ def _make(name: str, optimizer: Any, warmup_steps: int | None, steps: int | None
     if steps is None:
         raise ValueError(f"{name} needs num_training_steps, the number of optimizer steps in the run")
     peak = max(float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups)
+    if not math.isfinite(peak):
+        raise ValueError(f"learning_rate={peak} must be a finite number")
     return ScheduleLR(optimizer, planned(name, Horizon(steps, peak=peak if peak > 0 else None), warmup_steps or 0, kwargs))
 
 
@@ -318,9 +327,7 @@ def planned(name: str, run: Horizon, warmup_steps: int, kwargs: dict[str, Any]) 
 
 
 def _check_same_warmup(run: Horizon, warmup_steps: int, word: str, kwargs: dict[str, Any]) -> None:
-    from ..schedules.catalogue.entry import with_units
-
-    steps = with_units(run, kwargs)[0].steps_of(kwargs[word], word)
+    steps = run.told(kwargs)[0].steps_of(kwargs[word], word)
     if abs(steps - warmup_steps) >= 1.0:  # TrainingArguments rounds a share up to whole steps
         raise ValueError(
             f"the warm-up is given twice: warmup_steps makes {warmup_steps} steps of it, lr_scheduler_kwargs "
@@ -328,8 +335,13 @@ def _check_same_warmup(run: Horizon, warmup_steps: int, word: str, kwargs: dict[
         )
 
 
+def first_process() -> bool:
+    """Whether this is the process that speaks for all, as far as its launcher has told."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _say_once(message: str, *args: object) -> None:
     """A warning on the first process, once for each set of values."""
-    if (message, *args) not in _said and os.environ.get("RANK", "0") == "0":
+    if (message, *args) not in _said and first_process():
         _said.add((message, *args))
         logger.warning(message, *args)

@@ -18,7 +18,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..schedules.schedule import Schedule
-from ..schedules.spec import Spec, from_spec, to_spec
+from ..schedules.spec import Spec, to_spec
+from .registration import first_process
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +37,9 @@ class ScheduleLR(LRScheduler):
             ``momentum``, and an optimizer that has neither keeps what it has, which is logged once.
         last_epoch: the last step already taken, as for every torch scheduler; -1 starts at step 0.
 
-    Do not pass it through `accelerate.Accelerator.prepare` with more than one process: accelerate then steps it once per
-    process. It is right without.
+    In an Accelerate loop do not pass it through `Accelerator.prepare`, which with several processes steps it once per
+    process. Without, step it where ``accelerator.sync_gradients`` is true, and give it to
+    ``accelerator.register_for_checkpointing``.
 
     >>> import torch
     >>> from hf_lrsched import wsd
@@ -62,17 +64,23 @@ class ScheduleLR(LRScheduler):
         self.base_lrs = [_as_float(lr) for lr in self.base_lrs]
         for i, base in enumerate(self.base_lrs):
             self.schedule.check_peak(float(base), f"the LR of parameter group {i}")
+        groups = self.optimizer.param_groups
+        self._own_momenta: list[dict[str, Any]] = [
+            {key: group[key] for key in ("betas", "momentum") if key in group} for group in groups
+        ]
         self._find_momentum()
         super()._initial_step()
 
     def _find_momentum(self) -> None:
         groups = self.optimizer.param_groups
         if self._momentum and not any("betas" in group or "momentum" in group for group in groups):
-            logger.warning(
-                "%s has neither betas nor momentum, so the momentum track of '%s' has nothing to move; the LR is scheduled",
-                type(self.optimizer).__name__,
-                self.schedule.name,
-            )
+            if first_process():
+                logger.warning(
+                    "%s has neither betas nor momentum, so the momentum track of '%s' has nothing to move; "
+                    "the LR is scheduled",
+                    type(getattr(self.optimizer, "optimizer", self.optimizer)).__name__,  # inside accelerate's wrapper
+                    self.schedule.name,
+                )
             self._momentum = None
 
     def step(self, epoch: int | None = None) -> None:
@@ -158,6 +166,10 @@ class ScheduleLR(LRScheduler):
         self.last_epoch = step
         self._step_count = int(state_dict.get("_step_count", step + 1))
         self._find_momentum()
+        if self._momentum is None and (state_dict.get("schedule") or {}).get("momentum"):
+            # The saved schedule moved momentum, and left it in the optimizer's state; this one does not.
+            for group, own in zip(self.optimizer.param_groups, self._own_momenta, strict=False):
+                group.update(own)
         self._apply()
         # The optimizer's own state, loaded before this, brought the old peaks along.
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
@@ -166,11 +178,11 @@ class ScheduleLR(LRScheduler):
     def _log_difference(self, saved: Mapping[str, Any]) -> None:
         spec: Spec | None = saved.get("schedule")
         changed = []
-        if spec is not None and from_spec(spec) != self.schedule:
+        if spec is None or {**spec, "name": ""} != {**to_spec(self.schedule), "name": ""}:
             changed.append("schedule")
         if "base_lrs" in saved and [_as_float(lr) for lr in saved["base_lrs"]] != self.base_lrs:
             changed.append("peak LR")
-        if changed:
+        if changed and first_process():
             logger.warning(
                 "the checkpoint has another %s; the run goes on at step %d with what is configured now (%s, peak %s)",
                 " and ".join(changed),

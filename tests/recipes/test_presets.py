@@ -84,3 +84,26 @@ def test_accelerate_configurations_load_and_fix_no_machine(file: Path) -> None:
     written = yaml.safe_load(file.read_text())
     assert ("num_processes" in written) == (file.stem == "cpu")
     assert "scheduler" not in str(written)
+
+
+def test_a_schedule_typed_on_the_command_line_displaces_the_presets(
+    recipe_run: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    short = ("--max-steps", "4", "--disable_tqdm", "True")
+    run = recipe_run("image_classification.py", *short, "--lr_scheduler_type", "wsd", "--warmup_steps", "2")
+    assert run["schedule"].phases[0].length == 2
+    run = recipe_run("image_classification.py", *short, "--warmup-steps", "3")
+    assert run["schedule"].name == "one_cycle"
+    assert run["schedule"].phases[0].length == 2  # a rise of three steps reaches the peak on its last
+    run = recipe_run("image_classification.py", *short, "--lr_scheduler_kwargs", '{"rise": "1 epoch", "epochs": 2}')
+    assert run["schedule"].phases[0].length == 1
+
+
+def test_the_loss_does_not_depend_on_accumulation(recipe_run: Callable[..., dict[str, Any]]) -> None:
+    short = ("--max_steps", "1", "--disable_tqdm", "True", "--seed", "1")
+    losses = []
+    for batch, accumulate in (("64", "1"), ("16", "4")):
+        sizes = ("--per_device_train_batch_size", batch, "--gradient_accumulation_steps", accumulate)
+        run = recipe_run("image_classification.py", *short, *sizes)
+        losses += [entry["loss"] for entry in run["trainer"].state.log_history if "loss" in entry]
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)  # batch norm sees other batches; counted four times it would be 4.0

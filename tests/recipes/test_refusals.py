@@ -17,6 +17,12 @@ IMAGES = "image_classification.py"
         (["--config", "nowhere.yaml"], "there is no preset nowhere.yaml; shipped ones: demo-finetune.yaml, "),
         (["--train_file", "nowhere.txt", "--model_name_or_path", "x"], "there is no file nowhere.txt"),
         (["--train_file", "data.xls", "--model_name_or_path", "x"], "data.xls: files of type .txt"),
+        (["--warmup-steps=1.0"], "warmup_steps=1.0 is one step to Transformers"),
+        (["--config"], "--config needs a file behind it"),
+        (["--config", "broken.yaml"], "broken.yaml is not YAML: "),
+        (["--config", "list.yaml"], "list.yaml holds a list, not settings"),
+        (["--learning_rate", "nan"], "learning_rate=nan must be a number above 0"),
+        (["--validation_file", "list.yaml.txt"], "--validation_file would do nothing here"),
         (["--warmup_steps", "1.0"], "warmup_steps=1.0 is one step to Transformers; write 1 for one step, or a share"),
         (["--dataset_name", "somebody/pixels"], "give a model (--model_name_or_path) for this data"),
         (["--resume_from_checkpoint", "True"], "there is no checkpoint in runs/image_classification to resume from"),
@@ -36,11 +42,9 @@ def test_sentence(argv: list[str], sentence: str, stops: Stops, tmp_path: Path) 
     (tmp_path / "full").mkdir()
     (tmp_path / "full/model.safetensors").write_text("somebody's")
     (tmp_path / "data.xls").write_text("")
-    if "--lr_scheduler_kwargs" in argv:
-        config = Path(__file__).parents[2] / "recipes/presets/demo-image_classification.yaml"
-        plain = [line for line in config.read_text().split("\n") if not line.startswith(("lr_scheduler_kwargs", "  rise"))]
-        (tmp_path / "plain.yaml").write_text("\n".join(plain))
-        argv = ["--config", "plain.yaml", *argv]
+    (tmp_path / "list.yaml.txt").write_text("words")
+    (tmp_path / "broken.yaml").write_text("a: [")
+    (tmp_path / "list.yaml").write_text("- learning_rate: 1.0")
     assert sentence in stops(IMAGES, *argv)
     assert (tmp_path / "full/model.safetensors").read_text() == "somebody's"
 
@@ -48,13 +52,13 @@ def test_sentence(argv: list[str], sentence: str, stops: Stops, tmp_path: Path) 
 def test_a_stream_needs_max_steps(stops: Stops, tmp_path: Path) -> None:
     (tmp_path / "data.txt").write_text("words")
     argv = ("--streaming", "--train_file", "data.txt", "--model_name_or_path", "x")
-    assert "--streaming needs --max_steps, as a stream has no length" in stops(IMAGES, *argv)
+    assert "--streaming needs --max_steps, as a stream has no length" in stops("finetune.py", *argv)
 
 
 def test_fine_tuning_needs_something_to_start_from(stops: Stops) -> None:
     for script in ("finetune.py", "lora.py"):
         assert "there is no pre-trained model under runs/: run recipes/pretrain.py first" in stops(script)
-    assert "there is no model in ./nowhere" in stops("finetune.py", "--model_name_or_path", "./nowhere")
+    assert "there is no model ./nowhere: " in stops("finetune.py", "--model_name_or_path", "./nowhere")
 
 
 def test_a_missing_column_is_named(stops: Stops, tmp_path: Path) -> None:
@@ -66,3 +70,16 @@ def test_a_missing_column_is_named(stops: Stops, tmp_path: Path) -> None:
 def test_a_config_with_an_unknown_key_is_refused(stops: Stops, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("learning_rate: 1e-3\nlerning_rate: 2\n")
     assert "lerning_rate" in stops(IMAGES, "--config", "mine.yaml")
+
+
+def test_what_cannot_be_read_or_is_too_little_is_said(stops: Stops, tmp_path: Path) -> None:
+    (tmp_path / "one.jsonl").write_text('{"text": "words"}')
+    (tmp_path / "few.jsonl").write_text('{"text": "words"}\n' * 50)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    for file, flags, sentence in (
+        ("one.jsonl", (), "the data has 1 examples; 1 % of them, at least one, are held out"),
+        ("few.jsonl", ("--streaming", "--max_steps", "3"), "the stream has no more than the 100 examples that are held out"),
+        ("few.jsonl", ("--text_column", "body"), "the data has no column 'body', messages or prompt (it has text)"),
+        ("few.jsonl", ("--dataset_name", "x"), "--dataset_name x and --train_file few.jsonl are both data"),
+    ):
+        assert sentence in stops("finetune.py", "--model_name_or_path", str(tmp_path), "--train_file", file, *flags)

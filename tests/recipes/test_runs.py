@@ -116,11 +116,15 @@ def test_a_second_run_leaves_the_first_alone_and_resuming_goes_on(recipe_run: Ru
     assert (first / "model.safetensors").read_bytes() == weights
     assert (tmp_path / "runs/image_classification-2/model.safetensors").exists()
     checkpoint = str(first / "checkpoint-10")
-    run = recipe_run(
-        "image_classification.py", *short, "--resume_from_checkpoint", checkpoint, "--output_dir", str(tmp_path / "on")
-    )
+    other = tmp_path / "runs/image_classification-2/model.safetensors"
+    kept = other.read_bytes()
+    with pytest.raises(SystemExit, match="is not empty"):
+        recipe_run("image_classification.py", "--resume_from_checkpoint", checkpoint, "--output_dir", str(other.parent))
+    (first / "model.safetensors").unlink()
+    run = recipe_run("image_classification.py", *short, "--resume_from_checkpoint", checkpoint)
     assert run["trainer"].state.global_step == 20
-    assert (tmp_path / "on/model.safetensors").read_bytes() == weights
+    assert (first / "model.safetensors").read_bytes() == weights  # in its own folder, and bit for bit
+    assert other.read_bytes() == kept
 
 
 def preset(name: str) -> Path:

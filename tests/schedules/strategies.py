@@ -152,19 +152,20 @@ def _warm_restarts(pen: Pen) -> Arguments:
 
 
 def _one_cycle(pen: Pen) -> Arguments:
-    three_phase = pen.draw(st.booleans())
+    three_phase, floor = pen.draw(st.booleans()), pen.floor()
+    last = {} if floor else pen.maybe(final_div_factor=st.floats(1.0, 1e5))  # both set the last LR
     return {
         "three_phase": three_phase,
         "rise": pen.length(0.5 if three_phase else 1.0),
         **pen.maybe(
             shape=st.sampled_from(FREE),
             div_factor=st.floats(1.0, 100.0),
-            final_div_factor=st.floats(1.0, 1e5),
             cycle_momentum=st.booleans(),
             base_momentum=st.floats(0.0, 1.0),
             max_momentum=st.floats(0.0, 1.0),
         ),
-        **pen.floor(),
+        **last,
+        **floor,
     }
 
 

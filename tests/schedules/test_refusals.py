@@ -134,8 +134,9 @@ def test_an_argument_of_none_is_as_if_it_had_not_been_typed(name: str, word: str
     assert build(name, 100, **{word: None}, **needed) == build(name, 100, **needed)
 
 
-def test_the_run_in_epochs_twice_is_refused() -> None:
-    refusal(asked("wsd", 100, epochs=2, steps_per_epoch=50), "'epochs'", "'steps_per_epoch'", "give one of them")
+def test_epochs_that_do_not_make_the_run_are_refused_and_those_that_do_are_not() -> None:
+    refusal(asked("wsd", 100, epochs=2, steps_per_epoch=40), "epochs (2)", "steps_per_epoch (40)", "80 steps", "has 100")
+    assert build("wsd", 100, epochs=2, steps_per_epoch=50, warmup="1 epoch").warmup == 50
 
 
 # --- lengths ---

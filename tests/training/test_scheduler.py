@@ -381,7 +381,8 @@ def test_the_state_of_a_lambda_lr_is_taken_for_its_step(caplog: pytest.LogCaptur
     scheduler.load_state_dict(theirs.state_dict())
     seen = [rates[0] for rates, _ in applied(resumed, scheduler, STEPS)]
     assert seen == [1e-3 * wsd(STEPS, warmup=20)(step) for step in range(7, 7 + STEPS)]
-    assert caplog.messages == []
+    (said,) = caplog.messages
+    assert "the checkpoint has another schedule; the run goes on at step 7 with what is configured now" in said
 
 
 @pytest.mark.parametrize("state", [{}, {"last_epoch": None}, {"last_epoch": -1}, {"last_epoch": "7"}, {"base_lrs": [1e-3]}])
@@ -539,3 +540,47 @@ def test_nothing_here_warns_in_a_plain_loop() -> None:
         optimizer = adamw(1e-3)
         applied(optimizer, ScheduleLR(optimizer, one_cycle(5)), 10)
     assert caught == []
+
+
+def test_momentum_that_the_saved_schedule_moved_is_the_configured_one_again() -> None:
+    saved, optimizer = one_cycle(20), adamw(1e-3)
+    scheduler = ScheduleLR(optimizer, saved)
+    applied(optimizer, scheduler, 7)
+    assert optimizer.param_groups[0]["betas"][0] != 0.9
+    resumed = adamw(1e-3)
+    other = ScheduleLR(resumed, wsd(20))
+    resumed.load_state_dict(optimizer.state_dict())
+    other.load_state_dict(scheduler.state_dict())
+    assert resumed.param_groups[0]["betas"][0] == 0.9
+
+
+def test_accumulating_in_an_accelerate_loop_steps_once_an_update_and_comes_back(accelerator: Any, tmp_path: Path) -> None:
+    def loop(micro_batches: int, load: bool) -> tuple[ScheduleLR, list[float]]:
+        model = torch.nn.Linear(2, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        scheduler = ScheduleLR(optimizer, wsd(10, warmup=5))
+        accelerator.gradient_accumulation_steps = 4
+        model, optimizer = accelerator.prepare(model, optimizer)
+        accelerator.register_for_checkpointing(scheduler)
+        if load:
+            accelerator.load_state(tmp_path)
+        seen = []
+        for _ in range(micro_batches):
+            with accelerator.accumulate(model):
+                accelerator.backward(model(torch.ones(1, 2)).sum())
+                optimizer.step()
+                if accelerator.sync_gradients:
+                    scheduler.step()
+                optimizer.zero_grad()
+            seen.append(round(float(scheduler.get_last_lr()[0]), 6))
+        return scheduler, seen
+
+    scheduler, seen = loop(12, load=False)
+    assert seen == [0.0] * 3 + [0.2] * 4 + [0.4] * 4 + [0.6]
+    accelerator.save_state(tmp_path)
+    accelerator._custom_objects.clear()
+    accelerator._models.clear()
+    accelerator._optimizers.clear()
+    again, seen = loop(0, load=True)
+    assert again.last_epoch == scheduler.last_epoch == 3
+    assert again.get_last_lr() == scheduler.get_last_lr()

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Iterator
 
-from ..checks import real, share, whole
+from ..checks import flag, real, share, whole
 from ..lengths import Horizon, Length
 from ..phase import Phase, hold
 from ..schedule import Schedule, chain
@@ -65,7 +65,7 @@ def warm_restarts(
     """
     run = Horizon.of(steps)
     floor = Floor.of(run, min_lr, min_lr_ratio)
-    peak_decay = real("peak_decay", peak_decay, above=0, most=1)
+    peak_decay, rewarm = real("peak_decay", peak_decay, above=0, most=1), flag("rewarm", rewarm)
     up = run.warmup(warmup)
     left = run.fit(warmup=0.0 if rewarm else up)
     lengths = _lengths(run, left, cycles, first, mult)
@@ -129,11 +129,11 @@ def _until_full(left: float, first: float, mult: float) -> list[float]:
     if over > 1e-6 and left:
         count = len(lengths)
         fits = [(_first_of(left, n, mult), n) for n in (count, count - 1) if n]
-        shown = " or ".join(f"{length:.12g} ({n} cycle{'s' * (n > 1)})" for length, n in fits if length >= 1.0)
+        shown = " or ".join(f"{length:.12g} ({n} cycle{'s' * (n > 1)})" for length, n in fits if length >= 2.0)
         warnings.warn(
             f"warm_restarts: a first cycle of {first:.10g} steps leaves cycle {count} cut after "
             f"{lengths[-1] - over:.10g} of its {lengths[-1]:.10g} steps, so the run ends at a high LR; "
-            f"lengths that fit: first={shown}",
+            f"{f'lengths that fit: first={shown}' if shown else f'give cycles={count} instead'}",
             stacklevel=5,  # through _lengths, warm_restarts and the catalogue's check to whoever called warm_restarts
         )
     return lengths
@@ -154,7 +154,7 @@ def one_cycle(
     shape: str = "cosine",
     three_phase: bool = False,
     div_factor: float = 25.0,
-    final_div_factor: float = 1e4,
+    final_div_factor: float | None = None,
     cycle_momentum: bool = True,
     base_momentum: float = 0.85,
     max_momentum: float = 0.95,
@@ -172,7 +172,7 @@ def one_cycle(
         shape: of all its phases, ``"cosine"`` or ``"linear"`` (torch: ``anneal_strategy``), or any other.
         three_phase: down to the start in a fall as long as the rise, then further in a third phase.
         div_factor: the peak over the first LR.
-        final_div_factor: the first LR over the last one.
+        final_div_factor: the first LR over the last one; by default 10,000.
         cycle_momentum: whether momentum (beta1 under Adam) goes from `max_momentum` to `base_momentum` and back; as under
             torch, SGD that had none then has it.
         min_lr, min_lr_ratio: the last LR instead of `final_div_factor`, as a learning rate or as a share of the peak.
@@ -181,7 +181,10 @@ def one_cycle(
     (1.0, 0.85)
     """
     run = Horizon.of(steps)
-    start, end = _divided(div_factor, final_div_factor)
+    if final_div_factor is not None and (min_lr is not None or min_lr_ratio is not None):
+        raise ValueError(f"final_div_factor ({final_div_factor}) and a floor both set the last LR; give one of them")
+    start, end = _divided(div_factor, 1e4 if final_div_factor is None else final_div_factor)
+    three_phase, cycle_momentum = flag("three_phase", three_phase), flag("cycle_momentum", cycle_momentum)
     floor = Floor.of(run, min_lr, min_lr_ratio, default=end)
     last = run - 1.0
     up = max(run.steps_of(rise, "rise") - 1.0, 0.0)

@@ -14,15 +14,12 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from ..checks import real
-from ..lengths import Horizon
+from ..lengths import UNITS, Horizon
+from ..phase import Phase
 from ..schedule import Schedule
 
 Builder = Callable[..., Schedule]
 Arguments = dict[str, Any]
-
-_HORIZON = ("steps_per_epoch", "tokens_per_step")
-_EPOCHS = "epochs"  # the run's epochs, torch's other way of saying steps_per_epoch
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ class Entry:
     def _unknown(self, word: str) -> str:
         if word in ("max_lr", "learning_rate", "lr"):
             return f"{self.name}: '{word}' is the peak, which is the optimizer's own learning rate (learning_rate=...)"
-        accepted = [*self.arguments, *_HORIZON, _EPOCHS]
+        accepted = [*self.arguments, *UNITS]
         aliases = {**_COMMON_ALIASES, **self.aliases}
         spellings = [*accepted, *(alias for alias, name in aliases.items() if name in self.arguments)]
         near = get_close_matches(word, spellings, n=1)
@@ -136,9 +133,17 @@ def check(name: str, builder: Builder) -> Builder:
 
     @functools.wraps(builder)
     def built(steps: int, *args: Any, **kwargs: Any) -> Schedule:
-        schedule = builder(Horizon.of(steps), *args, **kwargs)
+        run = Horizon.of(steps)
+        schedule = builder(run, *args, **kwargs)
+        if isinstance(schedule, Phase):
+            schedule = Schedule((schedule,))
         if not isinstance(schedule, Schedule):
             raise TypeError(f"the builder of '{name}' returned {type(schedule).__name__}, not a Schedule")
+        if schedule.total != run:
+            raise ValueError(
+                f"the builder of '{name}' made a schedule of {schedule.total:.10g} steps for a run of {int(run)}; "
+                "its phases' lengths must add up to the steps it is given"
+            )
         return schedule.named(name)
 
     return built
@@ -177,7 +182,7 @@ def build(name: str, steps: int, **kwargs: Any) -> Schedule:
         ValueError: for an unknown name or argument, or lengths that do not fit, with the numbers.
     """
     entry = find(name)
-    run, rest = with_units(Horizon.of(steps), {word: _unquoted(value) for word, value in kwargs.items()})
+    run, rest = Horizon.of(steps).told({word: _unquoted(value) for word, value in kwargs.items()})
     arguments = entry.translate(rest)
     missing = [name for name in entry.needed if name not in arguments]
     if missing:
@@ -195,15 +200,3 @@ def _unquoted(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _unquoted(part) for key, part in value.items()}
     return [_unquoted(part) for part in value] if isinstance(value, list) else value
-
-
-def with_units(run: Horizon, kwargs: Mapping[str, Any]) -> tuple[Horizon, Arguments]:
-    """`run` with the conversions that `kwargs` hold, and the rest of `kwargs`."""
-    units = {key: kwargs[key] for key in _HORIZON if kwargs.get(key) is not None}
-    if kwargs.get(_EPOCHS) is not None:
-        if "steps_per_epoch" in units:
-            raise ValueError("'epochs' and 'steps_per_epoch' say the same; give one of them")
-        units["steps_per_epoch"] = run / real(_EPOCHS, kwargs[_EPOCHS], above=0)
-    known = {"steps_per_epoch": run.steps_per_epoch, "tokens_per_step": run.tokens_per_step, **units}
-    rest = {key: value for key, value in kwargs.items() if key not in (*_HORIZON, _EPOCHS)}
-    return Horizon(run, peak=run.peak, **known), rest
