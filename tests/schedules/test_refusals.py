@@ -639,7 +639,7 @@ def lengths_that_fit(message: str) -> list[float]:
 def test_the_lengths_named_by_the_warning_fit(steps: int, share: float, mult: float, warmup: float | str) -> None:
     message = cut(steps, first=share, mult=mult, warmup=warmup)
     assume(message)
-    assert 1 <= len(lengths_that_fit(message)) <= 2
+    assert 1 <= len(lengths_that_fit(message)) <= 2 or re.search(r"give cycles=\d+ instead$", message)
     for length in lengths_that_fit(message):
         assert not cut(steps, first=length, mult=mult, warmup=warmup)
 
