@@ -1,6 +1,7 @@
 """The catalogue in Transformers' own scheduler factory: ``TrainingArguments(lr_scheduler_type="wsd")``.
 
-One of the two files that touch Transformers' internals. All of them, and each is pinned by a contract test:
+One of the two files that touch Transformers' internals; the other, `host`, is put around Trainer from here. All of them, and
+each is pinned by a contract test:
 
 - ``transformers.trainer_utils.SchedulerType``, a ``str`` enum: a member is added for each name (`aenum.extend_enum`), as
   TrainingArguments and `get_scheduler` both call ``SchedulerType(name)``; removing one edits ``_member_map_``,
@@ -29,6 +30,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import wrapt
 
+from . import host
+
 if TYPE_CHECKING:
     from ..schedules.catalogue.entry import Builder, Entry
     from ..schedules.lengths import Horizon
@@ -46,7 +49,12 @@ _THEIRS = (
     "warmup_stable_decay", "greedy",
 )  # fmt: skip
 
-_HOOKED = ("transformers.trainer_utils", "transformers.optimization")
+# Each with a name that it has once it has run to its end.
+_HOOKED = {
+    "transformers.trainer_utils": "SchedulerType",
+    "transformers.optimization": "get_scheduler",
+    "transformers.trainer": "Trainer",
+}
 _active = False
 _hooks_placed = False
 _own: set[str] = set()  # names that users registered
@@ -151,7 +159,7 @@ def _same(registered: Callable[..., Any], builder: Callable[..., Any]) -> bool:
 def _loaded(module: str) -> Any:
     """The host's module, once it has run to its end."""
     loaded = sys.modules.get(module)
-    return loaded if hasattr(loaded, {_HOOKED[0]: "SchedulerType", _HOOKED[1]: "get_scheduler"}[module]) else None
+    return loaded if hasattr(loaded, _HOOKED[module]) else None
 
 
 def _imported(module: ModuleType) -> None:
@@ -161,18 +169,21 @@ def _imported(module: ModuleType) -> None:
 
 def _sync() -> None:
     """Brings what is loaded of Transformers in line with the catalogue."""
-    trainer_utils = _loaded(_HOOKED[0])
+    trainer_utils = _loaded("transformers.trainer_utils")
     if not _active or trainer_utils is None:
         return
     from ..schedules.catalogue.entry import CATALOGUE
 
     types = trainer_utils.SchedulerType
     _add_members(types, [entry for entry in CATALOGUE.values() if entry.registered])
-    optimization = _loaded(_HOOKED[1])
+    optimization = _loaded("transformers.optimization")
     if optimization is not None:
         for name in _ours(types):
             optimization.TYPE_TO_SCHEDULER_FUNCTION.setdefault(types(name), _builder(name))
         _mend_layer_wise(optimization)
+    trainer = _loaded("transformers.trainer")
+    if trainer is not None:
+        host.mend(trainer)
 
 
 def _ours(types: Any) -> dict[str, Any]:
@@ -181,7 +192,7 @@ def _ours(types: Any) -> dict[str, Any]:
 
 
 def _names_of_transformers() -> set[str]:
-    trainer_utils = _loaded(_HOOKED[0])
+    trainer_utils = _loaded("transformers.trainer_utils")
     if trainer_utils is None:
         return set()
     types = trainer_utils.SchedulerType
@@ -216,7 +227,7 @@ def _reducer(theirs: Callable[..., Any]) -> Callable[..., Any]:
 
 def _remove_members(names: set[str] | None) -> None:
     """Takes members out again; all of them, and every other trace, for None."""
-    trainer_utils, optimization = _loaded(_HOOKED[0]), _loaded(_HOOKED[1])
+    trainer_utils, optimization = _loaded("transformers.trainer_utils"), _loaded("transformers.optimization")
     if trainer_utils is None:
         return
     types = trainer_utils.SchedulerType
@@ -235,6 +246,9 @@ def _remove_members(names: set[str] | None) -> None:
         if optimization is not None:
             mended = optimization.LayerWiseDummyScheduler
             optimization.LayerWiseDummyScheduler = getattr(mended, "mends", mended)
+        trainer = _loaded("transformers.trainer")
+        if trainer is not None:
+            host.unmend(trainer)
 
 
 def _restore(types: Any, name: str, before: object) -> None:
@@ -277,6 +291,7 @@ def _builder(name: str) -> Callable[..., Any]:
 def _make(name: str, optimizer: Any, warmup_steps: int | None, steps: int | None, kwargs: dict[str, Any]) -> Any:
     """What Transformers calls: its arguments turned into a scheduler over `optimizer`."""
     from ..schedules.lengths import Horizon
+    from .resume import Resume
     from .scheduler import ScheduleLR
 
     if steps is None:
@@ -284,7 +299,9 @@ def _make(name: str, optimizer: Any, warmup_steps: int | None, steps: int | None
     peak = max(float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups)
     if not math.isfinite(peak):
         raise ValueError(f"learning_rate={peak} must be a finite number")
-    return ScheduleLR(optimizer, planned(name, Horizon(steps, peak=peak if peak > 0 else None), warmup_steps or 0, kwargs))
+    run = Horizon(steps, peak=peak if peak > 0 else None)
+    resume, kwargs = Resume.of(kwargs, run)
+    return ScheduleLR(optimizer, planned(name, run, warmup_steps or 0, kwargs), resume=resume)
 
 
 def planned(name: str, run: Horizon, warmup_steps: int, kwargs: dict[str, Any]) -> Schedule:
@@ -294,7 +311,7 @@ def planned(name: str, run: Horizon, warmup_steps: int, kwargs: dict[str, Any]) 
         name: a registered name.
         run: the run's optimizer steps.
         warmup_steps: TrainingArguments' warm-up in steps; 0 where none was given, as the host cannot tell the two apart.
-        kwargs: ``lr_scheduler_kwargs``.
+        kwargs: ``lr_scheduler_kwargs``; what they say about resuming is checked and left to the scheduler.
 
     >>> from hf_lrsched import Horizon
     >>> planned("wsd", Horizon(1000), 50, {"decay": 0.1})
@@ -304,8 +321,10 @@ def planned(name: str, run: Horizon, warmup_steps: int, kwargs: dict[str, Any]) 
         ValueError: as `build`, and for a warm-up that is given twice and differs.
     """
     from ..schedules.catalogue.entry import build, find
+    from .resume import Resume
 
     entry = find(name)
+    _, kwargs = Resume.of(kwargs, run)
     asked = [word for word, value in kwargs.items() if entry.meaning(word) == entry.warmup and value is not None]
     if warmup_steps and asked:
         _check_same_warmup(run, warmup_steps, asked[0], kwargs)

@@ -3,14 +3,15 @@
 Each group keeps its own peak, the LR it has when the scheduler is made; the schedule's multiplier is evaluated once a step
 however many groups there are. The checkpoint holds plain types: the step, the base LRs and the schedule's spec.
 
-What it does not know: where the schedule comes from (`registration`) and what a resumed run should do when its schedule has
-changed; what was configured now is applied at the restored step, and the difference is logged.
+What it does not know: where the schedule comes from (`registration`), what a resumed run should do when its schedule has
+changed (`resume` decides, this applies it), and when a cooldown starts (`cooldown`).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, SupportsFloat
 
 import torch
@@ -18,8 +19,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ..schedules.schedule import Schedule
-from ..schedules.spec import Spec, to_spec
+from ..schedules.spec import to_spec
+from ..schedules.splice import cooled
+from . import resume as resuming
 from .registration import first_process
+from .resume import Cooldown, Course, Glide, Resume, Saved
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +40,7 @@ class ScheduleLR(LRScheduler):
         schedule: multipliers of the peak; also momentum, where the schedule has that track: it goes to ``betas[0]`` or to
             ``momentum``, and an optimizer that has neither keeps what it has, which is logged once.
         last_epoch: the last step already taken, as for every torch scheduler; -1 starts at step 0.
+        resume: what loading a state of another schedule does; by default what is configured now wins (see `resume`).
 
     In an Accelerate loop do not pass it through `Accelerator.prepare`, which with several processes steps it once per
     process. Without, step it where ``accelerator.sync_gradients`` is true, and give it to
@@ -54,9 +59,17 @@ class ScheduleLR(LRScheduler):
         ValueError: where the schedule's absolute floor is above a group's peak.
     """
 
-    def __init__(self, optimizer: Optimizer, schedule: Schedule, last_epoch: int = -1) -> None:
-        self.schedule = schedule
+    def __init__(
+        self, optimizer: Optimizer, schedule: Schedule, last_epoch: int = -1, *, resume: Resume | None = None
+    ) -> None:
+        self.schedule = schedule  # what is followed
+        self.planned = schedule  # the same before a cooldown on demand
+        self.cooldown: Cooldown | None = None
+        self.glide: Glide | None = None
+        self.skipped: int | None = None  # updates that moved no weights; None where nobody counts them
+        self.resume = resume or Resume()
         self._momentum = schedule.momentum
+        self._told = False  # that the optimizer has no momentum to move
         super().__init__(optimizer, last_epoch)
 
     # torch's first step, inside __init__, comes through here.
@@ -74,7 +87,8 @@ class ScheduleLR(LRScheduler):
     def _find_momentum(self) -> None:
         groups = self.optimizer.param_groups
         if self._momentum and not any("betas" in group or "momentum" in group for group in groups):
-            if first_process():
+            if first_process() and not self._told:
+                self._told = True
                 logger.warning(
                     "%s has neither betas nor momentum, so the momentum track of '%s' has nothing to move; "
                     "the LR is scheduled",
@@ -114,13 +128,22 @@ class ScheduleLR(LRScheduler):
                 f"the optimizer has {len(groups)} parameter groups, but had {len(self.base_lrs)} when its schedule was made; "
                 "make the scheduler after the last group is added"
             )
-        if not schedule.min_lr:
+        if schedule.min_lr:
+            share, weight = schedule.split(self.last_epoch)
+            floor = schedule.min_lr
+            lrs = [float(base) * share + floor * weight for base in self.base_lrs]
+            lrs = [max(lr, floor) for lr in lrs] if self.last_epoch >= schedule.warmup else lrs
+        else:
             share = schedule(self.last_epoch)
-            return [base * share for base in self.base_lrs]  # type: ignore[misc]  # floats since _initial_step
-        share, weight = schedule.split(self.last_epoch)
-        floor = schedule.min_lr
-        lrs = [float(base) * share + floor * weight for base in self.base_lrs]
-        return [max(lr, floor) for lr in lrs] if self.last_epoch >= schedule.warmup else lrs
+            lrs = [base * share for base in self.base_lrs]  # type: ignore[misc]  # floats since _initial_step
+        return lrs if self.glide is None else self._gliding(lrs)
+
+    def _gliding(self, lrs: list[float]) -> list[float]:
+        glide = self.glide
+        if glide is None or glide.over(self.last_epoch):
+            self.glide = None
+            return lrs
+        return glide.mixed(self.last_epoch, lrs)
 
     def _apply(self) -> None:
         for group, lr in zip(self.optimizer.param_groups, self._lrs(), strict=True):
@@ -140,56 +163,85 @@ class ScheduleLR(LRScheduler):
             elif "momentum" in group:
                 group["momentum"] = value
 
+    def cool_down(self, cooldown: Cooldown) -> None:
+        """Follows the schedule up to step ``cooldown.at`` and decays from there; the schedule then ends.
+
+        >>> import torch
+        >>> from hf_lrsched import hold
+        >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        >>> scheduler = ScheduleLR(optimizer, hold(10**9) >> hold(0))
+        >>> scheduler.cool_down(Cooldown(at=0, steps=4, shape="linear"))
+        >>> for _ in range(4):
+        ...     optimizer.step(); scheduler.step()
+        ...     print(optimizer.param_groups[0]["lr"], end=" ")
+        0.75 0.5 0.25 0.0
+
+        Raises:
+            ValueError: where the LR at that step is already as low as it would get.
+        """
+        self.schedule = cooled(self.planned, cooldown.at, cooldown.steps, cooldown.shape, cooldown.to)
+        self.cooldown = cooldown
+        self._momentum = self.schedule.momentum
+        self._find_momentum()
+        self._apply()
+
     def state_dict(self) -> dict[str, Any]:
         """Plain types alone, so that ``torch.load(weights_only=True)`` reads it."""
-        return {
+        state = {
             "last_epoch": self.last_epoch,
             "_step_count": self._step_count,
             "base_lrs": [_as_float(lr) for lr in self.base_lrs],
             "_last_lr": self.get_last_lr(),
-            "schedule": to_spec(self.schedule),
+            "schedule": to_spec(self.planned),
+            "skipped": self.skipped,
         }
+        if self.cooldown is not None:
+            state["cooldown"] = vars(self.cooldown)
+        if self.glide is not None:
+            state["glide"] = {**vars(self.glide), "lrs": list(self.glide.lrs)}
+        return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Goes on at the saved step, under the schedule and the peaks that are configured now.
+        """Goes on at the saved step; where the saved schedule is another than the configured one, `resume` decides how.
 
-        The LRs of that step are in the optimizer when this returns, so the very next update uses them. A difference from
-        what was saved is logged. The state of another torch scheduler is taken for its step.
+        The LRs of that step are in the optimizer when this returns, so the very next update uses them. The state of
+        another torch scheduler is taken for its step, its peaks and its LRs. A cooldown that was going on goes on.
 
         Raises:
-            ValueError: where the state holds no step.
+            ValueError: where the state is not a scheduler's, or `resume` refuses it.
         """
-        step = state_dict.get("last_epoch")
-        if not isinstance(step, int) or step < 0:
-            raise ValueError(f"this scheduler state holds no step (last_epoch={step!r}); is it a scheduler's?")
-        self._log_difference(state_dict)
-        self.last_epoch = step
-        self._step_count = int(state_dict.get("_step_count", step + 1))
-        self._find_momentum()
-        if self._momentum is None and (state_dict.get("schedule") or {}).get("momentum"):
-            # The saved schedule moved momentum, and left it in the optimizer's state; this one does not.
-            for group, own in zip(self.optimizer.param_groups, self._own_momenta, strict=False):
-                group.update(own)
+        saved = Saved.read(state_dict)
+        planned, followed = self.planned, saved
+        now = Course(self.planned, tuple(float(lr) for lr in self.base_lrs))
+        if saved.cooldown is not None:
+            now = replace(now, schedule=_cooled(now.schedule, saved.cooldown))
+            followed = saved if saved.schedule is None else replace(saved, schedule=_cooled(saved.schedule, saved.cooldown))
+        course, table = resuming.resumed(followed, now, self.resume)
+        if table and first_process():
+            resuming.show(table)
+        if saved.schedule is not None and course.schedule is followed.schedule:
+            planned = saved.schedule
+        self.planned, self.schedule, self.base_lrs = planned, course.schedule, list(course.peaks)
+        self.glide, self.cooldown = course.glide, saved.cooldown
+        self.skipped = saved.skipped if saved.skipped is not None else self.skipped
+        self.last_epoch, self._step_count = saved.step, saved.count
+        self._restore_momentum(saved)
         self._apply()
-        # The optimizer's own state, loaded before this, brought the old peaks along.
+        # The optimizer's own state, loaded before this, brought the saved peaks along.
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["initial_lr"] = base
 
-    def _log_difference(self, saved: Mapping[str, Any]) -> None:
-        spec: Spec | None = saved.get("schedule")
-        changed = []
-        if spec is None or {**spec, "name": ""} != {**to_spec(self.schedule), "name": ""}:
-            changed.append("schedule")
-        if "base_lrs" in saved and [_as_float(lr) for lr in saved["base_lrs"]] != self.base_lrs:
-            changed.append("peak LR")
-        if changed and first_process():
-            logger.warning(
-                "the checkpoint has another %s; the run goes on at step %d with what is configured now (%s, peak %s)",
-                " and ".join(changed),
-                saved["last_epoch"],
-                self.schedule,
-                ", ".join(f"{lr:g}" for lr in sorted({float(lr) for lr in self.base_lrs}, reverse=True)[:4]),
-            )
+    def _restore_momentum(self, saved: Saved) -> None:
+        self._momentum = self.schedule.momentum
+        self._find_momentum()
+        if self._momentum is None and saved.schedule is not None and saved.schedule.momentum is not None:
+            # The saved schedule moved momentum, and left it in the optimizer's state; this one does not.
+            for group, own in zip(self.optimizer.param_groups, self._own_momenta, strict=False):
+                group.update(own)
+
+
+def _cooled(schedule: Schedule, cooldown: Cooldown) -> Schedule:
+    return cooled(schedule, cooldown.at, cooldown.steps, cooldown.shape, cooldown.to)
 
 
 def _set_lr(group: dict[str, Any], lr: float) -> None:

@@ -1,0 +1,162 @@
+"""Which checkpoints of a run are complete, which are kept, and how many updates moved no weights.
+
+Transformers writes a checkpoint file by file, takes the newest folder for the one to resume from, half-written or not, and
+deletes older ones before the newest is known to be whole. `Checkpoints` writes a manifest into each checkpoint once all
+processes have written theirs; `last_complete` goes by it.
+
+What it does not know: what a checkpoint is for (`branches`, `cooldown` and `snapshots` say which to keep).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from .scheduler import ScheduleLR
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = "hf_lrsched_manifest.json"
+_FOLDER = re.compile(r"checkpoint-(\d+)")
+
+
+def last_complete(run: str | os.PathLike[str]) -> str | None:
+    """The newest complete checkpoint in the folder `run`, by step; None where there is none.
+
+    Complete is one whose manifest lists files that are all there, in the sizes they were written with. In a run without
+    manifests (`Checkpoints` was not in use) it is one that has its ``trainer_state.json``, which Transformers writes last.
+
+    >>> last_complete("no/such/folder") is None
+    True
+    """
+    found = sorted(_checkpoints(Path(run)), reverse=True)
+    sealed = any((folder / MANIFEST).exists() for _, folder in found)
+    whole = is_complete if sealed else _seems_complete
+    return next((str(folder) for _, folder in found if whole(folder)), None)
+
+
+def is_complete(checkpoint: str | os.PathLike[str]) -> bool:
+    """Whether the manifest of `checkpoint` is there and agrees with its files."""
+    folder = Path(checkpoint)
+    try:
+        sizes = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, KeyError, AttributeError):
+        return False
+
+
+def seal(checkpoint: str | os.PathLike[str]) -> None:
+    """Writes the manifest of a checkpoint that is whole."""
+    folder = Path(checkpoint)
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MANIFEST]
+    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    write(folder / MANIFEST, json.dumps({"files": sizes}, indent=1))
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file beside and moves it into place, so that it is whole or not there."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text, "utf-8")
+    os.replace(beside, path)
+
+
+def _checkpoints(run: Path) -> list[tuple[int, Path]]:
+    if not run.is_dir():
+        return []
+    named = [(_FOLDER.fullmatch(path.name), path) for path in run.iterdir()]
+    return [(int(match[1]), path) for match, path in named if match and path.is_dir()]
+
+
+def _seems_complete(folder: Path) -> bool:
+    try:
+        json.loads((folder / "trainer_state.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+class Checkpoints(TrainerCallback):
+    """Seals every checkpoint, keeps those that others need, and counts skipped updates.
+
+    It takes over ``save_total_limit``: a checkpoint is deleted only when a newer one is complete, never where `keep` wants
+    it, and never the best one. Saves are asked for after the steps in `at`.
+
+    Args:
+        at: steps after which to save, beside those that TrainingArguments ask for.
+        keep: whether the checkpoint of a step must stay; by default those of `at`.
+
+    >>> from transformers import Trainer
+    >>> trainer = Trainer(..., callbacks=[Checkpoints(at=[800, 1600])])  # doctest: +SKIP
+    >>> trainer.train(resume_from_checkpoint=last_complete("out"))  # doctest: +SKIP
+    """
+
+    def __init__(self, at: Iterable[int] = (), keep: Callable[[int], bool] | None = None) -> None:
+        self.at = frozenset(at)
+        self.keep = [keep or self.at.__contains__]
+        self._limit: int | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Takes over the limit, and unseals what an earlier run of this folder has left beyond the step resumed from."""
+        if args.save_total_limit is not None and args.save_total_limit > 0:
+            self._limit, args.save_total_limit = args.save_total_limit, None
+        scheduler = kwargs.get("lr_scheduler")
+        if isinstance(scheduler, ScheduleLR) and scheduler.skipped is None:
+            scheduler.skipped = 0
+        if state.is_world_process_zero:
+            for step, folder in _checkpoints(Path(args.output_dir)):
+                if step > state.global_step:  # will be written again, file by file
+                    (folder / MANIFEST).unlink(missing_ok=True)
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Counts an update that an overflow skipped: the schedule does not advance then, the run's step does."""
+        if getattr(kwargs.get("optimizer"), "step_was_skipped", False) and isinstance(kwargs["lr_scheduler"], ScheduleLR):
+            kwargs["lr_scheduler"].skipped += 1
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Asks for a save at the steps that were named."""
+        if state.global_step in self.at:
+            control.should_save = True
+        return control
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Seals the checkpoint when all processes have written theirs, and then deletes the oldest ones."""
+        PartialState().wait_for_everyone()
+        if state.is_world_process_zero:
+            run = Path(args.output_dir)
+            seal(run / f"checkpoint-{state.global_step}")
+            self._rotate(run, state)
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Gives the limit back."""
+        if self._limit is not None:
+            args.save_total_limit, self._limit = self._limit, None
+
+    def _rotate(self, run: Path, state: TrainerState) -> None:
+        if self._limit is None:
+            return
+        best = Path(state.best_model_checkpoint).name if state.best_model_checkpoint else None
+        kept = {f"checkpoint-{state.global_step}", best}
+        ordinary = [
+            folder
+            for step, folder in sorted(_checkpoints(run))
+            if not any(keep(step) for keep in self.keep) and step <= state.global_step
+        ]
+        for folder in ordinary[: max(len(ordinary) - self._limit, 0)]:
+            if folder.name not in kept:
+                (folder / MANIFEST).unlink(missing_ok=True)  # first, so that what is half deleted is not complete
+                shutil.rmtree(folder, ignore_errors=True)

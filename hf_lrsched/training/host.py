@@ -1,0 +1,130 @@
+"""What a running Trainer does that its callbacks can neither see nor change.
+
+One of the two files that touch Transformers' internals. All of them, and each is pinned by a contract test:
+
+- ``Trainer._load_optimizer_and_scheduler(checkpoint)`` reads the checkpoint's ``scheduler.pt``. A truncated file ends there in
+  torch's words, a missing one is passed over in silence, and a state of ours under one of Transformers' own schedules ends in
+  ``KeyError: 'lr_lambdas'``. Ours looks first, and compares the steps afterwards; a run that has nothing to do with our
+  schedules is left alone.
+- ``Trainer.get_batch_samples(epoch_iterator, num_batches, device)`` gets the batches of one update. When a stream has ended it
+  returns none, and the loop spins through all updates that are left without a callback. Ours ends the epoch there, and gets
+  nothing once training is to stop.
+
+Importing this module loads neither torch nor transformers; `mend` is called when ``transformers.trainer`` is imported.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import wrapt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MENDED = ("_load_optimizer_and_scheduler", "get_batch_samples")
+
+
+def mend(trainer_module: Any) -> None:
+    """Puts ours around the two methods of Trainer; twice is the same as once."""
+    trainer = trainer_module.Trainer
+    for name, wrapper in zip(MENDED, (_load, _batches), strict=True):
+        if not isinstance(trainer.__dict__[name], wrapt.FunctionWrapper):
+            wrapt.wrap_function_wrapper(trainer_module, f"Trainer.{name}", wrapper)
+
+
+def unmend(trainer_module: Any) -> None:
+    """Takes ours away again."""
+    trainer = trainer_module.Trainer
+    for name in MENDED:
+        if isinstance(trainer.__dict__[name], wrapt.FunctionWrapper):
+            setattr(trainer, name, trainer.__dict__[name].__wrapped__)
+
+
+def _load(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) -> Any:
+    checkpoint = args[0] if args else kwargs.get("checkpoint")
+    if checkpoint is not None:
+        _check_files(Path(checkpoint), trainer.lr_scheduler)
+    done = wrapped(*args, **kwargs)
+    if checkpoint is not None:
+        _check_step(Path(checkpoint), trainer)
+    return done
+
+
+def _check_files(checkpoint: Path, scheduler: Any) -> None:
+    """Refuses a checkpoint that would resume with another schedule step than the run's, or not at all."""
+    from .scheduler import ScheduleLR
+
+    ours, file = isinstance(scheduler, ScheduleLR), checkpoint / "scheduler.pt"
+    if ours and (checkpoint.is_dir() and not _has_optimizer(checkpoint) or not file.is_file()):
+        missing = file.name if not file.is_file() else "optimizer.pt"
+        raise ValueError(
+            f"{checkpoint} has no {missing}, so the run would go on with a schedule and an optimizer that start anew; was the "
+            "save interrupted, or save_only_model on? Resume from a complete checkpoint, or load its weights as the model"
+        )
+    if file.is_file():
+        state = _state(file, ours)
+        if not ours and isinstance(state, dict) and isinstance(state.get("schedule"), dict) and "phases" in state["schedule"]:
+            raise ValueError(
+                f"{checkpoint} was written under hf_lrsched's schedule '{state['schedule'].get('name') or 'own'}', and "
+                f"{type(scheduler).__name__} cannot read it; resume with lr_scheduler_type set to one of hf_lrsched's"
+            )
+
+
+def _has_optimizer(checkpoint: Path) -> bool:
+    """Any of the forms in which plain, FSDP, XLA and DeepSpeed runs save their optimizer."""
+    return any(name.startswith(("optimizer", "global_step", "rank")) for name in os.listdir(checkpoint))
+
+
+def _state(file: Path, ours: bool) -> Any:
+    import torch
+
+    try:
+        state = torch.load(file, weights_only=True, map_location="cpu")
+    except Exception as error:  # torch has no class for a broken file: RuntimeError, EOFError, UnpicklingError, ...
+        if not ours:
+            return None  # Transformers' own schedule: its own words
+        raise ValueError(
+            f"{file} cannot be read ({file.stat().st_size} bytes; {_first_line(error)}); was the save interrupted? "
+            "Resume from another checkpoint; nothing was changed"
+        ) from error
+    if ours:
+        from .resume import Saved
+
+        try:
+            Saved.read(state)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
+    return state
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".rstrip(": ")
+
+
+def _check_step(checkpoint: Path, trainer: Any) -> None:
+    """Refuses a schedule that stands at another step than the run, but for updates that were counted as skipped."""
+    from .scheduler import ScheduleLR
+
+    scheduler, steps = trainer.lr_scheduler, trainer.state.global_step
+    if not isinstance(scheduler, ScheduleLR):
+        return
+    behind = steps - scheduler.last_epoch
+    may_have_skipped = (checkpoint / "scaler.pt").exists() or trainer.is_deepspeed_enabled  # fp16, with nobody counting
+    if behind < 0 or (behind != (scheduler.skipped or 0) and not (scheduler.skipped is None and may_have_skipped)):
+        counted = "" if scheduler.skipped is None else f", and {scheduler.skipped} skipped updates were counted"
+        raise ValueError(
+            f"{checkpoint}: the schedule stands at step {scheduler.last_epoch}, the run at step {steps}{counted}; the files "
+            "of this checkpoint do not belong together, so resume from another"
+        )
+
+
+def _batches(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) -> Any:
+    from .cooldown import ends_of
+
+    watch = ends_of(trainer)
+    if watch is None:
+        return wrapped(*args, **kwargs)
+    return watch.batches(trainer, wrapped, *args, **kwargs)

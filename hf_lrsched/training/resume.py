@@ -1,0 +1,318 @@
+"""What a resumed run does when its schedule has changed: `on_resume` in ``lr_scheduler_kwargs``.
+
+The saved and the configured schedule are compared; a difference is shown once, as a table, and the policy decides:
+
+- ``configured``: what was typed now wins, evaluated at the restored step; the very next update already uses it;
+- ``checkpoint``: the checkpoint's schedule and learning rates go on, and what was typed is set aside;
+- ``glide``: as configured, but the LR moves in a straight line from the checkpoint's to it, over ``resume_steps``;
+- ``strict``: any difference is refused, before a step is taken.
+
+What it does not know: optimizers (`scheduler` does) and files (`checkpoints` does).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..schedules.lengths import Horizon, default_warmup
+from ..schedules.schedule import Schedule
+from ..schedules.spec import from_spec
+
+logger = logging.getLogger(__name__)
+
+POLICIES = ("configured", "checkpoint", "glide", "strict")
+WORDS = ("on_resume", "resume_steps")
+
+_JUMP = 0.10  # a step of the LR by more than this is named: the issue this policy answers asks for it
+_expected: ContextVar[bool] = ContextVar("expected", default=False)
+
+
+@dataclass(frozen=True)
+class Resume:
+    """What was typed about resuming.
+
+    Args:
+        policy: one of `POLICIES`.
+        steps: how many steps a glide takes; None is `lengths.default_warmup` of the steps that are left, as a change of
+            the LR is a warm-up from another value.
+    """
+
+    policy: str = "configured"
+    steps: float | None = None
+
+    @classmethod
+    def of(cls, words: Mapping[str, Any], run: Horizon) -> tuple[Resume, dict[str, Any]]:
+        """What `words` say about resuming, and the rest of them.
+
+        >>> Resume.of({"on_resume": "glide", "resume_steps": "5%", "decay": 0.2}, Horizon(1000))
+        (Resume(policy='glide', steps=50.0), {'decay': 0.2})
+
+        Raises:
+            ValueError: for an unknown policy, or ``resume_steps`` without a glide.
+        """
+        rest = {word: value for word, value in words.items() if word not in WORDS}
+        policy, length = words.get("on_resume") or "configured", words.get("resume_steps")
+        if policy not in POLICIES:
+            raise ValueError(f"on_resume={policy!r} is not a policy; the policies are {', '.join(POLICIES)}")
+        if length is None:
+            return cls(policy), rest
+        if policy != "glide":
+            raise ValueError(f"resume_steps={length!r} is for on_resume='glide', but on_resume is '{policy}'; remove it")
+        return cls(policy, run.told(words)[0].steps_of(length, "resume_steps")), rest
+
+
+@dataclass(frozen=True)
+class Glide:
+    """A straight line from the LRs that a checkpoint had to those of the schedule.
+
+    >>> glide = Glide(start=10, steps=4, lrs=(1.0,))
+    >>> [glide.mixed(step, [0.5])[0] for step in (10, 11, 14, 15)]
+    [1.0, 0.875, 0.5, 0.5]
+    """
+
+    start: int
+    steps: float
+    lrs: tuple[float, ...]
+
+    def mixed(self, step: int, lrs: Sequence[float]) -> list[float]:
+        """The LRs at `step`, where the schedule asks for `lrs`."""
+        share = min(1.0, (step - self.start) / self.steps) if self.steps else 1.0
+        return [old + (new - old) * share for old, new in zip(self.lrs, lrs, strict=True)]
+
+    def over(self, step: int) -> bool:
+        """Whether the schedule's own LR is reached."""
+        return step >= self.start + self.steps
+
+
+@dataclass(frozen=True)
+class Cooldown:
+    """A decay that was started on demand: `steps` steps from step `at` on, down to the share `to` of the peak."""
+
+    at: int
+    steps: float
+    shape: str = "1-sqrt"
+    to: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What the state of a scheduler says; of a scheduler that is not ours, what can be known."""
+
+    step: int
+    count: int
+    peaks: tuple[float, ...] | None
+    lrs: tuple[float, ...] | None
+    schedule: Schedule | None
+    glide: Glide | None = None
+    cooldown: Cooldown | None = None
+    skipped: int | None = None
+
+    @classmethod
+    def read(cls, state: Mapping[str, Any]) -> Saved:
+        """Takes `state` apart.
+
+        Raises:
+            ValueError: where it is not the state of a scheduler, or its parts cannot be read.
+        """
+        step = state.get("last_epoch") if isinstance(state, Mapping) else None
+        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+            raise ValueError(f"this scheduler state holds no step (last_epoch={step!r}); is it a scheduler's?")
+        try:
+            spec, glide, cooldown = (state.get(key) for key in ("schedule", "glide", "cooldown"))
+            return cls(
+                step,
+                int(state.get("_step_count", step + 1)),
+                _floats(state.get("base_lrs")),
+                _floats(state.get("_last_lr")),
+                None if spec is None else from_spec(spec),
+                None if glide is None else Glide(glide["start"], glide["steps"], tuple(glide["lrs"])),
+                None if cooldown is None else Cooldown(**cooldown),
+                state.get("skipped"),
+            )
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise ValueError(f"the schedule in this checkpoint cannot be read: {error}") from error
+
+
+def _floats(values: Any) -> tuple[float, ...] | None:
+    return None if values is None else tuple(float(value) for value in values)
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a scheduler follows: the schedule, the peak of each group, and a glide that is not over."""
+
+    schedule: Schedule
+    peaks: tuple[float, ...]
+    glide: Glide | None = None
+
+    def lrs(self, step: int) -> tuple[float, ...]:
+        """The LR of each group at `step`."""
+        lrs = [self.schedule.lr(step, peak) for peak in self.peaks]
+        return tuple(self.glide.mixed(step, lrs) if self.glide else lrs)
+
+
+def resumed(saved: Saved, now: Course, resume: Resume) -> tuple[Course, str]:
+    """The course a run goes on under, and the table of what differs ("" where nothing does).
+
+    Raises:
+        ValueError: under ``strict``, where something differs; where a policy needs what the checkpoint does not have.
+    """
+    going = saved.glide if saved.glide is not None and not saved.glide.over(saved.step) else None
+    changed = _changes(saved, now, going if resume.policy in ("configured", "strict") else None)
+    if not changed:
+        return replace(now, glide=going if resume.policy != "configured" else None), ""
+    if resume.policy == "strict":
+        raise ValueError(f"{_table(saved, now, changed)}\non_resume='strict' refuses any difference; {_others('strict')}")
+    course = _course(saved, now, resume, going)
+    return course, f"{_table(saved, now, changed)}\n{_decision(saved, now, course, resume)}"
+
+
+def _course(saved: Saved, now: Course, resume: Resume, going: Glide | None) -> Course:
+    if resume.policy == "configured":
+        return now
+    lrs = _needed(saved.lrs, "learning rates", saved, now, resume)
+    if resume.policy == "glide":
+        steps = default_warmup(max(int(now.schedule.total - saved.step), 1)) if resume.steps is None else resume.steps
+        return replace(now, glide=Glide(saved.step, steps, lrs))
+    peaks = _needed(saved.peaks, "peak learning rates", saved, now, resume)
+    if saved.schedule is None:
+        raise ValueError(
+            "on_resume='checkpoint' needs a checkpoint that holds its schedule, and this one was written by another "
+            f"scheduler; {_others('checkpoint', 'strict')}"
+        )
+    return Course(saved.schedule, peaks, going)
+
+
+def _needed(
+    values: tuple[float, ...] | None, what: str, saved: Saved, now: Course, resume: Resume
+) -> tuple[float, ...]:
+    if values is None or len(values) != len(now.peaks):
+        has = "none" if values is None else str(len(values))
+        raise ValueError(
+            f"on_resume='{resume.policy}' needs the {what} of all {len(now.peaks)} parameter groups, and the checkpoint of "
+            f"step {saved.step} has {has}; {_others(resume.policy, 'strict', 'checkpoint', 'glide')}"
+        )
+    return values
+
+
+def _others(*but: str) -> str:
+    words = {
+        "configured": "'configured' takes what is configured now",
+        "checkpoint": "'checkpoint' goes on with what was saved",
+        "glide": "'glide' moves to what is configured over resume_steps",
+        "strict": "'strict' refuses any difference",
+    }
+    return f"on_resume: {', '.join(text for policy, text in words.items() if policy not in but)}"
+
+
+Row = tuple[str, str, str, str]
+
+
+def _changes(saved: Saved, now: Course, dropped: Glide | None) -> list[Row]:
+    """The rows of the table: what, saved, now, effect on the next LR of the first group."""
+    rows: list[Row] = []
+    step, spec = saved.step, saved.schedule
+    old_peaks = saved.peaks if saved.peaks and len(saved.peaks) == len(now.peaks) else now.peaks
+    if spec is None or _parts(spec) != _parts(now.schedule):
+        before = spec.lr(step, old_peaks[0]) if spec else (saved.lrs or (float("nan"),))[0]
+        effect = _effect(before, _lr(now.schedule, step, old_peaks[0]))
+        rows.append(("schedule", _named(spec) if spec else "another scheduler's", _named(now.schedule), effect))
+    if spec is not None and spec.total != now.schedule.total:
+        rows.append(("steps", f"{spec.total:g}", f"{now.schedule.total:g}", "in the schedule's"))
+    if saved.peaks is not None and saved.peaks != now.peaks:
+        effect = _effect(_lr(now.schedule, step, old_peaks[0]), now.schedule.lr(step, now.peaks[0]))
+        rows.append(("peak LR", _shown(saved.peaks), _shown(now.peaks), effect))
+    if spec is not None and _momentum(spec) != _momentum(now.schedule):
+        values = [f"{track.momentum(step):.3g} now" if track.momentum else "left alone" for track in (spec, now.schedule)]
+        rows.append(("momentum", *values, "none"))
+    if dropped is not None:
+        effect = _effect(dropped.mixed(step, [0.0] * len(dropped.lrs))[0], now.schedule.lr(step, now.peaks[0]))
+        rows.append(("glide", f"until step {dropped.start + dropped.steps:g}", "dropped", effect))
+    return rows
+
+
+def _lr(schedule: Schedule, step: int, peak: float) -> float:
+    return schedule.lr(step, max(peak, schedule.min_lr))  # the saved peak may lie below the floor that is configured now
+
+
+def _parts(schedule: Schedule) -> object:
+    """What makes the LR: names of phases, and phases without a length, do not."""
+    spans = [(start, end, p.start, p.end, str(p.shape), p.until) for start, end, p in schedule.spans()]
+    return spans, schedule.phases[-1].last, schedule.min_lr
+
+
+def _momentum(schedule: Schedule) -> object:
+    return None if schedule.momentum is None else _parts(schedule.momentum)
+
+
+def _named(schedule: Schedule) -> str:
+    text = str(schedule)[len("Schedule(") : -1]
+    shown = text if len(text) <= 60 else f"{text[:57]}..."
+    return f"{schedule.name}: {shown}" if schedule.name else shown
+
+
+def _shown(values: Sequence[float]) -> str:
+    distinct = list(dict.fromkeys(values))
+    return ", ".join(f"{value:g}" for value in distinct[:4]) + (", ..." if len(distinct) > 4 else "")
+
+
+def _effect(before: float, after: float) -> str:
+    if before == after:
+        return "none"
+    return f"{before:.4g} -> {after:.4g}" + (f" (x {after / before:.3g})" if before > 0 else "")
+
+
+def _table(saved: Saved, now: Course, changed: list[Row]) -> str:
+    rows = [("", "saved", "now", "effect on the next LR"), *changed]
+    if len(changed) > 1 and saved.lrs is not None:
+        rows.append(("together", "", "", _effect(saved.lrs[0], now.lrs(saved.step)[0])))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return f"the checkpoint of step {saved.step} was written under another schedule than the one configured now:\n  " + (
+        "\n  ".join(lines)
+    )
+
+
+def _decision(saved: Saved, now: Course, course: Course, resume: Resume) -> str:
+    """What the policy makes of it, in a sentence."""
+    step = saved.step
+    if resume.policy == "glide" and course.glide is not None:
+        return (
+            f"on_resume='glide': the LR moves from {course.glide.lrs[0]:.4g} to the configured schedule over "
+            f"{course.glide.steps:g} steps"
+        )
+    if resume.policy == "checkpoint":
+        text = "on_resume='checkpoint': what was saved goes on, what is configured now is set aside"
+        if course.schedule.total < now.schedule.total:
+            held = course.lrs(int(course.schedule.total))[0]
+            text += (
+                f"; it ends at step {course.schedule.total:g}, so from there to step {now.schedule.total:g} the LR stays at "
+                f"{held:.4g}"
+            )
+        return text
+    text = f"on_resume='configured': the run goes on at step {step} with what is configured now"
+    jump = max((abs(new - old) / old for old, new in zip(saved.lrs or (), now.lrs(step), strict=False) if old > 0), default=0.0)
+    if jump > _JUMP:
+        text += f", and its LR jumps by {jump:.0%}; {_others('configured')}"
+    return text
+
+
+@contextmanager
+def expected_change() -> Iterator[None]:
+    """Inside it a difference is what the code that resumes has planned, and is not shown as a warning."""
+    token = _expected.set(True)
+    try:
+        yield
+    finally:
+        _expected.reset(token)
+
+
+def show(table: str) -> None:
+    """Logs the table of `resumed`."""
+    logger.log(logging.INFO if _expected.get() else logging.WARNING, "%s", table)
