@@ -29,8 +29,12 @@ MANIFEST = "hf_lrsched_manifest.json"
 _FOLDER = re.compile(r"checkpoint-(\d+)")
 
 
-def last_complete(run: str | os.PathLike[str]) -> str | None:
+def last_complete(run: str | os.PathLike[str], before: int | None = None) -> str | None:
     """The newest complete checkpoint in the folder `run`, by step; None where there is none.
+
+    Args:
+        run: a folder of ``checkpoint-N`` folders.
+        before: take one of an earlier step than this.
 
     Complete is one whose manifest lists files that are all there, in the sizes they were written with. In a run without
     manifests (`Checkpoints` was not in use) it is one that has its ``trainer_state.json``, which Transformers writes last.
@@ -41,7 +45,7 @@ def last_complete(run: str | os.PathLike[str]) -> str | None:
     found = sorted(_checkpoints(Path(run)), reverse=True)
     sealed = any((folder / MANIFEST).exists() for _, folder in found)
     whole = is_complete if sealed else _seems_complete
-    return next((str(folder) for _, folder in found if whole(folder)), None)
+    return next((str(folder) for step, folder in found if whole(folder) and (before is None or step < before)), None)
 
 
 def is_complete(checkpoint: str | os.PathLike[str]) -> bool:
@@ -140,6 +144,9 @@ class Checkpoints(TrainerCallback):
             run = Path(args.output_dir)
             seal(run / f"checkpoint-{state.global_step}")
             self._rotate(run, state)
+
+    def on_stream_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """A stream that ends starts again, as under Transformers; see `host`."""
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Gives the limit back."""

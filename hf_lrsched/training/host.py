@@ -7,8 +7,9 @@ One of the two files that touch Transformers' internals. All of them, and each i
   ``KeyError: 'lr_lambdas'``. Ours looks first, and compares the steps afterwards; a run that has nothing to do with our
   schedules is left alone.
 - ``Trainer.get_batch_samples(epoch_iterator, num_batches, device)`` gets the batches of one update. When a stream has ended it
-  returns none, and the loop spins through all updates that are left without a callback. Ours ends the epoch there, and gets
-  nothing once training is to stop.
+  returns none, and the loop spins through all updates that are left without a callback; a run resumed at its last step trains
+  one step more. Where a callback of ours is in use, ours ends the epoch there (the rest of an accumulation that a stream's end
+  has cut is dropped, where Transformers would leave its gradients to the next update), and gets nothing for a finished run.
 
 Importing this module loads neither torch nor transformers; `mend` is called when ``transformers.trainer`` is imported.
 """
@@ -122,9 +123,27 @@ def _check_step(checkpoint: Path, trainer: Any) -> None:
 
 
 def _batches(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) -> Any:
-    from .cooldown import ends_of
-
-    watch = ends_of(trainer)
-    if watch is None:
+    callbacks = [one for one in trainer.callback_handler.callbacks if hasattr(one, "on_stream_end")]
+    if not callbacks:
         return wrapped(*args, **kwargs)
-    return watch.batches(trainer, wrapped, *args, **kwargs)
+    state, control = trainer.state, trainer.control
+    if state.global_step >= state.max_steps:  # a finished run was resumed: the loop would train one step more
+        control.should_training_stop = True
+    if control.should_training_stop:
+        return [], None
+    wanted = args[1] if len(args) > 1 else kwargs["num_batches"]
+    samples, items = wrapped(*args, **kwargs)
+    if len(samples) < wanted and not has_length(trainer.callback_handler.train_dataloader):
+        control.should_epoch_stop = True  # and not as many empty rounds of the loop as max_steps has left
+        for callback in callbacks:
+            callback.on_stream_end(trainer.args, state, control, lr_scheduler=trainer.lr_scheduler)
+        return [], None
+    return samples, items
+
+
+def has_length(loader: Any) -> bool:
+    """Whether the loader knows how many batches it has."""
+    try:
+        return loader is not None and len(loader) is not None
+    except TypeError:
+        return False

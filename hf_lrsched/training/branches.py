@@ -1,0 +1,279 @@
+"""One stable run, the trunk, from which every budget is cooled down: `BranchPlan`.
+
+The trunk warms up once and stays at the peak. For each budget a branch resumes from a checkpoint of the trunk, with the
+optimizer's state and the order of the data, and decays to its end. Haegele et al. 2405.18392 train their scaling suites so.
+
+What it does not know: models and data. `BranchPlan.run` is given a function that makes a Trainer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..schedules.catalogue import wsd
+from ..schedules.checks import whole
+from ..schedules.lengths import Horizon, Length
+from ..schedules.schedule import Schedule
+from ..schedules.shapes import parse
+from .checkpoints import Checkpoints, is_complete, last_complete, write
+from .resume import expected_change
+
+_RESULT = "hf_lrsched_result.json"
+
+
+class BranchPlan:
+    """Which checkpoints a trunk must keep for `budgets`, what each branch runs under, and what it all costs.
+
+    Args:
+        budgets: numbers of optimizer steps, in any order, each once.
+        decay: length of each branch: a share of its budget, or steps. By default 20 %, as `wsd` (Haegele et al.: the gain
+            levels off between 10 and 20 %).
+        shape: of the decay, as for `wsd`.
+        warmup: a length; a share is one of the smallest budget, as the one warm-up serves all. By default
+            `lengths.default_warmup` of the smallest budget.
+        kwargs: `wsd`'s other arguments, such as ``min_lr_ratio``.
+
+    >>> plan = BranchPlan([800, 1600, 2400, 3200, 4000])
+    >>> plan.points
+    {800: 640, 1600: 1280, 2400: 1920, 3200: 2560, 4000: 3200}
+    >>> plan.steps, plan.separate_steps, round(plan.share, 3)
+    (5600, 12000, 0.467)
+    >>> plan.branch(800)
+    Schedule(warmup 80: 0 -> 1 linear, stable 560: 1, decay 160: 1 -> 0 1-sqrt)
+
+    Raises:
+        ValueError: for no budgets, one that is given twice, or a warm-up and a decay that do not fit into the smallest.
+    """
+
+    def __init__(
+        self,
+        budgets: Iterable[int],
+        *,
+        decay: Length = 0.2,
+        shape: str = "1-sqrt",
+        warmup: Length | None = None,
+        **kwargs: Any,
+    ) -> None:
+        given = [whole("budgets", budget) for budget in budgets]
+        if not given or len(set(given)) != len(given):
+            raise ValueError(f"budgets={given}: give one or more numbers of steps, each once")
+        self.budgets = tuple(sorted(given))
+        self.shape = str(parse(shape))
+        self.kwargs = kwargs
+        self.warmup = round(Horizon(self.budgets[0]).warmup(warmup))
+        self.decays = {budget: round(Horizon(budget).steps_of(decay, "decay")) for budget in self.budgets}
+        for budget, steps in self.decays.items():
+            if not 1 <= steps <= budget - self.warmup:
+                raise ValueError(
+                    f"a budget of {budget} steps has {budget - self.warmup} after the warm-up ({self.warmup}), and the decay "
+                    f"takes {steps}; it must be 1 or more and fit"
+                )
+            self.branch(budget)
+
+    @property
+    def points(self) -> dict[int, int]:
+        """For each budget, the step of the trunk at which its branch begins."""
+        return {budget: budget - self.decays[budget] for budget in self.budgets}
+
+    @property
+    def trunk_steps(self) -> int:
+        """How long the trunk is: to the last point at which a branch begins."""
+        return max(self.points.values())
+
+    @property
+    def trunk(self) -> Schedule:
+        """The trunk's schedule: a warm-up and then the peak, so that extending it changes no step before."""
+        return wsd(self.trunk_steps, warmup=self.warmup, decay=0, shape=self.shape, **self.kwargs)
+
+    def branch(self, budget: int) -> Schedule:
+        """The schedule of one budget from step 0 on; its branch begins where its decay does."""
+        return wsd(budget, **self._words(budget))
+
+    def _words(self, budget: int | None) -> dict[str, Any]:
+        decay = 0 if budget is None else self.decays[budget]
+        return {"warmup": self.warmup, "decay": decay, "shape": self.shape, **self.kwargs}
+
+    def trunk_arguments(self) -> dict[str, Any]:
+        """What TrainingArguments of the trunk must hold; its Trainer needs `callback` too.
+
+        >>> BranchPlan([100, 200]).trunk_arguments()["max_steps"]
+        160
+        """
+        words = {"max_steps": self.trunk_steps, "lr_scheduler_type": "wsd", "lr_scheduler_kwargs": self._words(None)}
+        return {**words, "warmup_steps": 0}
+
+    def branch_arguments(self, budget: int, trunk: str | os.PathLike[str]) -> dict[str, Any]:
+        """What TrainingArguments of a branch must hold; ``resume_from_checkpoint`` is also for ``trainer.train``.
+
+        >>> BranchPlan([100, 200]).branch_arguments(100, "out/trunk")["resume_from_checkpoint"]
+        'out/trunk/checkpoint-80'
+        """
+        return {
+            "max_steps": budget,
+            "lr_scheduler_type": "wsd",
+            "lr_scheduler_kwargs": self._words(budget),
+            "warmup_steps": 0,
+            "resume_from_checkpoint": str(Path(trunk) / f"checkpoint-{self.points[budget]}"),
+        }
+
+    def callback(self) -> Checkpoints:
+        """Saves the trunk exactly where branches begin, and keeps those checkpoints whatever ``save_total_limit`` says."""
+        return Checkpoints(at=self.points.values())
+
+    @property
+    def steps(self) -> int:
+        """Steps that the trunk and all branches take."""
+        return self.trunk_steps + sum(self.decays.values())
+
+    @property
+    def separate_steps(self) -> int:
+        """Steps that one full run for each budget would take."""
+        return sum(self.budgets)
+
+    @property
+    def share(self) -> float:
+        """The first over the second: ``(2 + f (K - 1)) / (K + 1)`` for K even budgets and a decay of the share f."""
+        return self.steps / self.separate_steps
+
+    def __str__(self) -> str:
+        budgets = ", ".join(map(str, self.budgets))
+        return (
+            f"budgets {budgets}: a trunk of {self.trunk_steps} steps and branches of "
+            f"{', '.join(str(self.decays[budget]) for budget in self.budgets)}: {self.steps} steps, "
+            f"{self.share:.1%} of the {self.separate_steps} that one run for each budget would take"
+        )
+
+    def run(self, make_trainer: Callable[[Any], Any], args: Any) -> list[Branch]:
+        """Trains the trunk, where it is not trained yet, and every branch, and evaluates each.
+
+        Killed at any point and called again with the same `args`, it goes on where it was; with further budgets it takes
+        only the steps that are new. The trunk is in ``OUTPUT/trunk``, a budget's branch in ``OUTPUT/branch-BUDGET``.
+
+        Args:
+            make_trainer: ``make_trainer(args) -> Trainer``, with a freshly initialised model. Called for the trunk and for
+                each branch, and again when a killed run goes on: the model must be the same at each call.
+            args: TrainingArguments; ``output_dir`` is the folder of the whole plan.
+
+        Returns:
+            the branches, from the smallest budget to the largest.
+        """
+        out = Path(args.output_dir)
+        done = {budget: self._result(out, budget, args) for budget in self.budgets}
+        self._train_trunk(make_trainer, args, out, [self.points[budget] for budget in self.budgets if not done[budget]])
+        branches = []
+        for budget in self.budgets:
+            result = done[budget] or self._train_branch(budget, make_trainer, args, out)
+            folder = str(out / f"branch-{budget}")
+            branches.append(Branch(budget, self.points[budget], self.decays[budget], result["eval_loss"], folder))
+        return branches
+
+    def _train_trunk(self, make_trainer: Callable[[Any], Any], args: Any, out: Path, points: list[int]) -> None:
+        """Trains what is missing of `points`, each stretch from the last checkpoint before it."""
+        while missing := sorted(step for step in points if _point(out, step) is None):
+            there = [step for step in self.points.values() if _point(out, step)]
+            stretch = [step for step in missing if not any(missing[0] < other < step for other in there)]
+            start = max((last_complete(trunk, before=missing[0]) for trunk in _trunks(out)), key=_step, default=None)
+            folder = _folder(out, start)
+            words = {**self.trunk_arguments(), "max_steps": stretch[-1], "output_dir": str(folder)}
+            trainer = make_trainer(_changed(args, words))
+            trainer.add_callback(Checkpoints(at=stretch))
+            _go_on(trainer, start)
+            trainer.accelerator.wait_for_everyone()
+
+    def _train_branch(self, budget: int, make_trainer: Callable[[Any], Any], args: Any, out: Path) -> dict[str, Any]:
+        folder, point = out / f"branch-{budget}", str(_point(out, self.points[budget]))
+        words = {**self.branch_arguments(budget, "."), "resume_from_checkpoint": point, "output_dir": str(folder)}
+        trainer = make_trainer(_changed(args, words))
+        trainer.add_callback(Checkpoints())
+        _go_on(trainer, last_complete(folder) or point)
+        metrics = trainer.evaluate() if trainer.eval_dataset is not None else {}
+        trainer.save_model(str(folder))
+        trainer.save_state()
+        result = {**self._about(budget, args), "eval_loss": metrics.get("eval_loss")}
+        if trainer.is_world_process_zero():
+            write(folder / _RESULT, json.dumps(result, indent=1))
+        trainer.accelerator.wait_for_everyone()
+        return result
+
+    def _about(self, budget: int, args: Any) -> dict[str, Any]:
+        return {"budget": budget, "learning_rate": args.learning_rate, **self._words(budget)}
+
+    def _result(self, out: Path, budget: int, args: Any) -> dict[str, Any] | None:
+        """What a finished branch has left; None where it is not finished."""
+        file = out / f"branch-{budget}" / _RESULT
+        try:
+            result: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError):
+            return None
+        about = self._about(budget, args)
+        other = [f"{name} {result.get(name)!r}, now {value!r}" for name, value in about.items() if result.get(name) != value]
+        if other:
+            raise ValueError(f"{file.parent} was trained with {'; '.join(other)}; give another output_dir")
+        return result
+
+    def table(self, branches: Iterable[Branch]) -> str:
+        """Budgets and held-out losses, one line a branch.
+
+        >>> print(BranchPlan([100, 200]).table([Branch(100, 80, 20, 3.21, "out/branch-100")]))
+        budget  branches at  decay  held-out loss
+           100           80     20         3.2100
+        """
+        lines = [f"{'budget':>6}  {'branches at':>11}  {'decay':>5}  {'held-out loss':>13}"]
+        for one in branches:
+            loss = "-" if one.loss is None else f"{one.loss:.4f}"
+            lines.append(f"{one.budget:>6}  {one.start:>11}  {one.decay:>5}  {loss:>13}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A branch that was trained: its budget, where it left the trunk, its decay (steps), held-out loss and folder."""
+
+    budget: int
+    start: int
+    decay: int
+    loss: float | None
+    folder: str
+
+
+def _trunks(out: Path) -> list[Path]:
+    return sorted(out.glob("trunk*"))
+
+
+def _point(out: Path, step: int) -> Path | None:
+    """The complete checkpoint of the trunk at `step`."""
+    found = (trunk / f"checkpoint-{step}" for trunk in _trunks(out))
+    return next((checkpoint for checkpoint in found if is_complete(checkpoint)), None)
+
+
+def _step(checkpoint: str | None) -> int:
+    return int(checkpoint.rpartition("-")[2]) if checkpoint else -1
+
+
+def _folder(out: Path, start: str | None) -> Path:
+    """Where the trunk is trained from `start` on: where it was, unless something there lies beyond; nothing is overwritten."""
+    for n in range(1, 10**6):
+        folder = out / ("trunk" if n == 1 else f"trunk-{n}")
+        last = last_complete(folder)
+        if last is None or (start is not None and Path(start).parent == folder and last == start):
+            return folder
+    raise AssertionError("fewer than a million trunks")
+
+
+def _changed(args: Any, words: dict[str, Any]) -> Any:
+    """A copy of `args` with other values: not made anew, as TrainingArguments takes hold of devices when it is made."""
+    changed = deepcopy(args)
+    for name, value in words.items():
+        setattr(changed, name, value)
+    return changed
+
+
+def _go_on(trainer: Any, checkpoint: str | None) -> None:
+    with expected_change():
+        trainer.train(resume_from_checkpoint=checkpoint)
