@@ -58,12 +58,19 @@ def is_complete(checkpoint: str | os.PathLike[str]) -> bool:
         return False
 
 
-def seal(checkpoint: str | os.PathLike[str]) -> None:
-    """Writes the manifest of a checkpoint that is whole."""
+def seal(checkpoint: str | os.PathLike[str], *, kept: bool = False) -> None:
+    """Writes the manifest of a checkpoint that is whole; one that is `kept` is never deleted by `Checkpoints`."""
     folder = Path(checkpoint)
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MANIFEST]
     sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
-    write(folder / MANIFEST, json.dumps({"files": sizes}, indent=1))
+    write(folder / MANIFEST, json.dumps({"kept": kept, "files": sizes}, indent=1))
+
+
+def _kept(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / MANIFEST).read_text("utf-8")).get("kept"))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def write(path: Path, text: str) -> None:
@@ -142,7 +149,8 @@ class Checkpoints(TrainerCallback):
         PartialState().wait_for_everyone()
         if state.is_world_process_zero:
             run = Path(args.output_dir)
-            seal(run / f"checkpoint-{state.global_step}")
+            kept = any(keep(state.global_step) for keep in self.keep)
+            seal(run / f"checkpoint-{state.global_step}", kept=kept)
             self._rotate(run, state)
 
     def on_stream_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -157,13 +165,9 @@ class Checkpoints(TrainerCallback):
         if self._limit is None:
             return
         best = Path(state.best_model_checkpoint).name if state.best_model_checkpoint else None
-        kept = {f"checkpoint-{state.global_step}", best}
-        ordinary = [
-            folder
-            for step, folder in sorted(_checkpoints(run))
-            if not any(keep(step) for keep in self.keep) and step <= state.global_step
-        ]
+        needed = {f"checkpoint-{state.global_step}", best}
+        ordinary = [f for step, f in sorted(_checkpoints(run)) if step <= state.global_step and not _kept(f)]
         for folder in ordinary[: max(len(ordinary) - self._limit, 0)]:
-            if folder.name not in kept:
+            if folder.name not in needed:
                 (folder / MANIFEST).unlink(missing_ok=True)  # first, so that what is half deleted is not complete
                 shutil.rmtree(folder, ignore_errors=True)
