@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 from .checks import real
 from .phase import Phase, fall, hold
@@ -67,7 +68,7 @@ def cycle_ends(schedule: Schedule) -> list[int]:
     """
     ends, spans = [], schedule.spans()
     fallen = False
-    for (_, end, phase), (_, _, after) in zip(spans, spans[1:], strict=False):
+    for (_, end, phase), (_, _, after) in pairwise(spans):
         fallen = fallen or phase.last < phase.start
         if fallen and max(after.start, after.last) > phase.last:
             ends.append(math.ceil(end))

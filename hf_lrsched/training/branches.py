@@ -257,7 +257,7 @@ def _step(checkpoint: str | None) -> int:
 
 
 def _folder(out: Path, start: str | None) -> Path:
-    """Where the trunk is trained from `start` on: where it was, unless something there lies beyond; nothing is overwritten."""
+    """Where the trunk is trained from `start` on: where it was, unless something there lies beyond."""
     for n in range(1, 10**6):
         folder = out / ("trunk" if n == 1 else f"trunk-{n}")
         last = last_complete(folder)

@@ -14,11 +14,13 @@ import logging
 import os
 import re
 import shutil
+import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from accelerate.utils import gather_object
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from .scheduler import ScheduleLR
@@ -26,6 +28,8 @@ from .scheduler import ScheduleLR
 logger = logging.getLogger(__name__)
 
 MANIFEST = "hf_lrsched_manifest.json"
+RUN = "hf_lrsched_run.json"
+WORKERS = "HF_LRSCHED_WORKERS"  # the folder in which `hf-lrsched run` is told the ids of the processes it is to signal
 _FOLDER = re.compile(r"checkpoint-(\d+)")
 
 
@@ -43,7 +47,7 @@ def last_complete(run: str | os.PathLike[str], before: int | None = None) -> str
     True
     """
     found = sorted(_checkpoints(Path(run)), reverse=True)
-    sealed = any((folder / MANIFEST).exists() for _, folder in found)
+    sealed = (Path(run) / RUN).exists() or any((folder / MANIFEST).exists() for _, folder in found)
     whole = is_complete if sealed else _seems_complete
     return next((str(folder) for step, folder in found if whole(folder) and (before is None or step < before)), None)
 
@@ -117,24 +121,31 @@ class Checkpoints(TrainerCallback):
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Takes over the limit, and unseals what an earlier run of this folder has left beyond the step resumed from."""
+    ) -> TrainerControl:
+        """Takes over the limit, and unseals what an earlier run of this folder has left beyond the step resumed from.
+
+        The ids of the processes are written to ``hf_lrsched_run.json``.
+        """
         if args.save_total_limit is not None and args.save_total_limit > 0:
             self._limit, args.save_total_limit = args.save_total_limit, None
         scheduler = kwargs.get("lr_scheduler")
         if isinstance(scheduler, ScheduleLR) and scheduler.skipped is None:
             scheduler.skipped = 0
+        workers = gather_object([{"rank": args.process_index, "pid": os.getpid(), "host": socket.gethostname()}])
+        if told := os.environ.get(WORKERS):
+            Path(told, str(os.getpid())).touch()
         if state.is_world_process_zero:
-            for step, folder in _checkpoints(Path(args.output_dir)):
+            Path(str(args.output_dir)).mkdir(parents=True, exist_ok=True)
+            write(Path(str(args.output_dir)) / RUN, json.dumps({"workers": workers}, indent=1))
+            for step, folder in _checkpoints(Path(str(args.output_dir))):
                 if step > state.global_step:  # will be written again, file by file
                     (folder / MANIFEST).unlink(missing_ok=True)
+        return control
 
-    def on_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_optimizer_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Counts an update that an overflow skipped: the schedule does not advance then, the run's step does."""
         if getattr(kwargs.get("optimizer"), "step_was_skipped", False) and isinstance(kwargs["lr_scheduler"], ScheduleLR):
-            kwargs["lr_scheduler"].skipped += 1
+            kwargs["lr_scheduler"].skipped = (kwargs["lr_scheduler"].skipped or 0) + 1
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -148,7 +159,7 @@ class Checkpoints(TrainerCallback):
         """Seals the checkpoint when all processes have written theirs, and then deletes the oldest ones."""
         PartialState().wait_for_everyone()
         if state.is_world_process_zero:
-            run = Path(args.output_dir)
+            run = Path(str(args.output_dir))
             kept = any(keep(state.global_step) for keep in self.keep)
             seal(run / f"checkpoint-{state.global_step}", kept=kept)
             self._rotate(run, state)

@@ -2,14 +2,15 @@
 
 One of the two files that touch Transformers' internals. All of them, and each is pinned by a contract test:
 
-- ``Trainer._load_optimizer_and_scheduler(checkpoint)`` reads the checkpoint's ``scheduler.pt``. A truncated file ends there in
-  torch's words, a missing one is passed over in silence, and a state of ours under one of Transformers' own schedules ends in
-  ``KeyError: 'lr_lambdas'``. Ours looks first, and compares the steps afterwards; a run that has nothing to do with our
-  schedules is left alone.
-- ``Trainer.get_batch_samples(epoch_iterator, num_batches, device)`` gets the batches of one update. When a stream has ended it
-  returns none, and the loop spins through all updates that are left without a callback; a run resumed at its last step trains
-  one step more. Where a callback of ours is in use, ours ends the epoch there (the rest of an accumulation that a stream's end
-  has cut is dropped, where Transformers would leave its gradients to the next update), and gets nothing for a finished run.
+- ``Trainer._load_optimizer_and_scheduler(checkpoint)`` reads the checkpoint's ``scheduler.pt``. A truncated file ends there
+  in torch's words, a missing one is passed over in silence, and a state of ours under one of Transformers' own schedules
+  ends in ``KeyError: 'lr_lambdas'``. Ours looks first, and compares the steps afterwards; a run that has nothing to do with
+  our schedules is left alone.
+- ``Trainer.get_batch_samples(epoch_iterator, num_batches, device)`` gets the batches of one update. When a stream has ended
+  it returns none, and the loop spins through all updates that are left without a callback; a run resumed at its last step
+  trains one step more. Where a callback of ours is in use, ours ends the epoch there (the rest of an accumulation that the
+  end has cut is dropped, where Transformers would leave its gradients to the next update), and gets nothing for a finished
+  run.
 
 Importing this module loads neither torch nor transformers; `mend` is called when ``transformers.trainer`` is imported.
 """
@@ -59,11 +60,11 @@ def _check_files(checkpoint: Path, scheduler: Any) -> None:
     from .scheduler import ScheduleLR
 
     ours, file = isinstance(scheduler, ScheduleLR), checkpoint / "scheduler.pt"
-    if ours and (checkpoint.is_dir() and not _has_optimizer(checkpoint) or not file.is_file()):
+    if ours and (not file.is_file() or not _has_optimizer(checkpoint)):
         missing = file.name if not file.is_file() else "optimizer.pt"
         raise ValueError(
-            f"{checkpoint} has no {missing}, so the run would go on with a schedule and an optimizer that start anew; was the "
-            "save interrupted, or save_only_model on? Resume from a complete checkpoint, or load its weights as the model"
+            f"{checkpoint} has no {missing}, so the run would go on with a schedule and an optimizer that start anew; was "
+            "the save interrupted, or save_only_model on? Resume from a complete checkpoint, or load its weights as the model"
         )
     if file.is_file():
         state = _state(file, ours)

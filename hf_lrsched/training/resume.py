@@ -91,13 +91,27 @@ class Glide:
 
 @dataclass(frozen=True)
 class Cooldown:
-    """A decay that was started on demand: `steps` steps from step `at` on, down to the share `to` of the peak."""
+    """A decay that was started on demand: `steps` steps from step `at` on, down to the share `to` of the peak.
+
+    `at` is the schedule's step; `skipped` updates before it moved no weights, and the schedule did not advance.
+    """
 
     at: int
-    steps: float
+    steps: int
     shape: str = "1-sqrt"
     to: float = 0.0
     reason: str = ""
+    skipped: int = 0
+
+    @property
+    def first(self) -> int:
+        """The run's step at which it starts."""
+        return self.at + self.skipped
+
+    @property
+    def end(self) -> int:
+        """The run's step at which it is over."""
+        return self.first + self.steps
 
 
 @dataclass(frozen=True)
@@ -189,9 +203,7 @@ def _course(saved: Saved, now: Course, resume: Resume, going: Glide | None) -> C
     return Course(saved.schedule, peaks, going)
 
 
-def _needed(
-    values: tuple[float, ...] | None, what: str, saved: Saved, now: Course, resume: Resume
-) -> tuple[float, ...]:
+def _needed(values: tuple[float, ...] | None, what: str, saved: Saved, now: Course, resume: Resume) -> tuple[float, ...]:
     if values is None or len(values) != len(now.peaks):
         has = "none" if values is None else str(len(values))
         raise ValueError(
@@ -229,8 +241,8 @@ def _changes(saved: Saved, now: Course, dropped: Glide | None) -> list[Row]:
         effect = _effect(_lr(now.schedule, step, old_peaks[0]), now.schedule.lr(step, now.peaks[0]))
         rows.append(("peak LR", _shown(saved.peaks), _shown(now.peaks), effect))
     if spec is not None and _momentum(spec) != _momentum(now.schedule):
-        values = [f"{track.momentum(step):.3g} now" if track.momentum else "left alone" for track in (spec, now.schedule)]
-        rows.append(("momentum", *values, "none"))
+        old, new = (f"{one.momentum(step):.3g} now" if one.momentum else "left alone" for one in (spec, now.schedule))
+        rows.append(("momentum", old, new, "none"))
     if dropped is not None:
         effect = _effect(dropped.mixed(step, [0.0] * len(dropped.lrs))[0], now.schedule.lr(step, now.peaks[0]))
         rows.append(("glide", f"until step {dropped.start + dropped.steps:g}", "dropped", effect))
@@ -297,7 +309,9 @@ def _decision(saved: Saved, now: Course, course: Course, resume: Resume) -> str:
             )
         return text
     text = f"on_resume='configured': the run goes on at step {step} with what is configured now"
-    jump = max((abs(new - old) / old for old, new in zip(saved.lrs or (), now.lrs(step), strict=False) if old > 0), default=0.0)
+    jump = max(
+        (abs(new - old) / old for old, new in zip(saved.lrs or (), now.lrs(step), strict=False) if old > 0), default=0.0
+    )
     if jump > _JUMP:
         text += f", and its LR jumps by {jump:.0%}; {_others('configured')}"
     return text

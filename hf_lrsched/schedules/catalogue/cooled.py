@@ -68,7 +68,8 @@ def wsd(
     Args:
         steps: optimizer steps in the run.
         warmup: a length; by default `default_warmup`.
-        decay: length of the decay (Transformers: ``num_decay_steps``).
+        decay: length of the decay (Transformers: ``num_decay_steps``); 0 stays at the peak, for a run that is cooled down
+            on demand or in branches.
         stable: length of the stable stretch; by default what is left. A shorter one leaves the rest of the run at the
             floor (Transformers: ``num_stable_steps``).
         shape: of the decay (Transformers: ``decay_type``): ``"1-sqrt"``, ``"linear"``, ``"cosine"``, ``"inverse"`` (WSD-S),
@@ -91,11 +92,10 @@ def wsd(
     left = run.fit(warmup=up, decay=down)
     flat = left if stable is None else run.steps_of(stable, "stable")
     tail = run.fit(warmup=up, stable=flat, decay=down)
-    schedule = (
-        rise(up, warmup_shape, start=share("warmup_start", warmup_start))
-        >> hold(flat)
-        >> fall(down, floor.shape(shape), to=floor.ratio)
-    )
+    schedule = rise(up, warmup_shape, start=share("warmup_start", warmup_start)) >> hold(flat)
+    last = fall(down, floor.shape(shape), to=floor.ratio)
+    if down or tail:  # without a decay the peak is held for ever: a run that is cooled down later
+        schedule = schedule >> last
     return floor.under(schedule >> hold(tail, at=floor.ratio, name="floor") if tail else schedule)
 
 
