@@ -33,8 +33,12 @@ if TYPE_CHECKING:
     from .schedules.phase import Phase, fall, hold, rise
     from .schedules.schedule import Schedule, repeat
     from .schedules.spec import from_spec, to_spec
+    from .training.branches import BranchPlan
+    from .training.checkpoints import Checkpoints, last_complete
+    from .training.cooldown import CooldownCallback
     from .training.registration import register, register_schedule, unregister
     from .training.scheduler import ScheduleLR
+    from .training.streams import HeldBack
 
 _CATALOGUE = (
     "CATALOGUE", "build", "constant", "inverse_sqrt_cooldown", "multi_step", "one_cycle", "phases", "power", "rex",
@@ -47,12 +51,20 @@ _WHERE = {
     **dict.fromkeys(("Schedule", "repeat"), "schedules.schedule"),
     **dict.fromkeys(("from_spec", "to_spec"), "schedules.spec"),
     "Horizon": "schedules.lengths",
+    "BranchPlan": "training.branches",
+    **dict.fromkeys(("Checkpoints", "last_complete"), "training.checkpoints"),
+    "CooldownCallback": "training.cooldown",
+    "HeldBack": "training.streams",
     "ScheduleLR": "training.scheduler",
     **dict.fromkeys(("register", "register_schedule", "unregister"), "training.registration"),
 }
 
 __all__ = [
     "CATALOGUE",
+    "BranchPlan",
+    "Checkpoints",
+    "CooldownCallback",
+    "HeldBack",
     "Horizon",
     "Phase",
     "Schedule",
@@ -63,6 +75,7 @@ __all__ = [
     "from_spec",
     "hold",
     "inverse_sqrt_cooldown",
+    "last_complete",
     "multi_step",
     "one_cycle",
     "phases",

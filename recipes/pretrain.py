@@ -3,6 +3,8 @@
     accelerate launch recipes/pretrain.py       a small Llama on Python's own source: a minute on two CPU cores
     accelerate launch recipes/pretrain.py --model_name_or_path Qwen/Qwen3-0.6B-Base --dataset_name HuggingFaceFW/fineweb-edu \
         --dataset_config_name sample-10BT --streaming --max_steps 20000
+    accelerate launch recipes/pretrain.py --budgets 200,400,800     one stable run, and one cooled branch for each
+    accelerate launch recipes/pretrain.py --finish_by 6h            no number of steps: the decay starts in time, or on demand
 
 A model is made anew from the configuration that --model_name_or_path names (a Hub id or a folder); with
 --continue_training from its weights. Every argument of TrainingArguments works; presets/pretrain.yaml holds the defaults.
@@ -14,18 +16,20 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 import embedded
+from ending import Ending, held_back, open_ended, train_budgets
 from recipe import Data, columns, load, need_column, need_model, parse, plan, run, stop, unused
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PreTrainedModel,
     Trainer,
     TrainingArguments,
     default_data_collator,
     set_seed,
 )
 
-import hf_lrsched  # registers the schedules  # noqa: F401
+import hf_lrsched  # registers the schedules
 
 
 @dataclass
@@ -37,8 +41,7 @@ class Model:
     block_size: int = field(default=1024, metadata={"help": "Tokens in an example."})
 
 
-args, data, model_args = parse("pretrain", TrainingArguments, Data, Model)
-set_seed(args.seed)
+args, data, model_args, ending = parse("pretrain", TrainingArguments, Data, Model, Ending)
 
 if model_args.model_name_or_path is None and data.dataset_name is None and data.train_file is None:
     unused(data, ("--continue_training", model_args.continue_training))
@@ -47,16 +50,11 @@ if model_args.model_name_or_path is None and data.dataset_name is None and data.
     tokenizer = embedded.tokenizer(texts)
     train_tokens, held_out_tokens = (embedded.tokens(part, tokenizer) for part in (texts.train, texts.held_out))
     train, held_out = embedded.blocks(train_tokens), embedded.blocks(held_out_tokens[: 256 * size])
-    model = embedded.llama(tokenizer)
 else:
     if model_args.model_name_or_path is None or (data.dataset_name or data.train_file) is None:
         stop("give both a model (--model_name_or_path) and data (--dataset_name or --train_file), or neither")
     size, name = model_args.block_size, need_model(model_args.model_name_or_path)
     tokenizer = AutoTokenizer.from_pretrained(name)
-    if model_args.continue_training:
-        model = AutoModelForCausalLM.from_pretrained(name)
-    else:
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name))
 
     def examples(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
         """Documents joined by the end token and cut into blocks; the rest of a batch is dropped."""
@@ -73,16 +71,32 @@ else:
 if hasattr(train, "__len__") and not min(len(train), len(held_out)):
     stop(f"the text makes {len(train)} training and {len(held_out)} held-out blocks of {size} tokens; lower --block_size")
 
-trainer = Trainer(
-    model=model,
-    args=args,
-    train_dataset=train,
-    eval_dataset=held_out,
-    processing_class=tokenizer,
-    data_collator=default_data_collator,
-)
 tokens_per_step = size * args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-schedule = plan(trainer, tokens_per_step)
+cooldown = open_ended(ending, args, tokens_per_step) if ending.on_demand else None
+if cooldown is not None and data.streaming and held_back(ending, args):
+    train = hf_lrsched.HeldBack(train, held_back(ending, args))
+
+
+def fresh_model() -> PreTrainedModel:
+    """The model before its first step, the same at each call."""
+    set_seed(args.seed)
+    if model_args.model_name_or_path is None:
+        return embedded.llama(tokenizer)
+    if model_args.continue_training:
+        return AutoModelForCausalLM.from_pretrained(model_args.model_name_or_path)
+    return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model_args.model_name_or_path))
+
+
+def make_trainer(args: TrainingArguments) -> Trainer:
+    """A Trainer with a fresh model: one for the run, or one for the trunk and for each branch of a plan."""
+    return Trainer(
+        model=fresh_model(),
+        args=args,
+        train_dataset=train,
+        eval_dataset=held_out,
+        processing_class=tokenizer,
+        data_collator=default_data_collator,
+    )
 
 
 def beside_a_bigram() -> list[str]:
@@ -93,4 +107,10 @@ def beside_a_bigram() -> list[str]:
     return [f"held-out loss of a bigram model on the same tokens: {bigram:.3f}"]
 
 
-run(trainer, schedule, beside_a_bigram)
+if ending.budgets:
+    train_budgets(ending, args, tokens_per_step, make_trainer)
+else:
+    trainer = make_trainer(args)
+    if cooldown is not None:
+        trainer.add_callback(cooldown)
+    run(trainer, plan(trainer, tokens_per_step, open_ended=cooldown is not None), beside_a_bigram)

@@ -25,13 +25,15 @@ import yaml
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset, DatasetDict, IterableDataset, load_dataset
 from transformers import AutoConfig, Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 from trl import TrlParser
 
 from hf_lrsched.show.text import phase_list, run_summary
+from hf_lrsched.training.branches import PLAN
+from hf_lrsched.training.checkpoints import Checkpoints, last_complete
 from hf_lrsched.training.registration import planned
 
 PRESETS = Path(__file__).parent / "presets"
+ENDINGS = ("--budgets", "--cooldown_steps", "--cooldown_at", "--finish_by", "--patience")  # of pretrain.py
 _ON_CPU = {"--use_cpu": "True", "--bf16": "False"}
 _LOADERS = {".txt": "text", ".md": "text", ".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
 
@@ -85,9 +87,14 @@ def parse(recipe: str, *classes: type) -> tuple[Any, ...]:
     args = next(one for one in parsed if isinstance(one, TrainingArguments))
     if not 0 < args.learning_rate < math.inf:
         stop(f"learning_rate={args.learning_rate} must be a number above 0")
-    _check_data(next(one for one in parsed if isinstance(one, Data)), args)
+    _check_data(next(one for one in parsed if isinstance(one, Data)), args, endless=any(flag in argv for flag in ENDINGS))
     _check_processes(args)
-    _choose_folder(args, default=f"runs/{recipe}")
+    default = f"runs/{recipe}"
+    if "--budgets" in argv:
+        default += "-budgets"
+        args.output_dir = default if "--output_dir" not in argv else args.output_dir
+    if "--budgets" not in argv or not (Path(args.output_dir) / PLAN).exists():  # the same plan goes on
+        _choose_folder(args, default=default)
     if args.process_index == 0:
         print(f"settings: {preset}, and the command line", flush=True)
     return parsed
@@ -155,17 +162,18 @@ def _choose_folder(args: TrainingArguments, default: str) -> None:
         stop(f"{args.output_dir} is not empty; give another --output_dir, or --resume_from_checkpoint to go on with it")
     args.output_dir = chosen[0]
     if resume is not None and resume.lower() == "true":
-        last = get_last_checkpoint(args.output_dir) if Path(args.output_dir).is_dir() else None
-        args.resume_from_checkpoint = last or stop(f"there is no checkpoint in {args.output_dir} to resume from")
+        last = last_complete(args.output_dir)
+        args.resume_from_checkpoint = last or stop(f"there is no complete checkpoint in {args.output_dir} to resume from")
 
 
-def _check_data(data: Data, args: TrainingArguments) -> None:
+def _check_data(data: Data, args: TrainingArguments, *, endless: bool) -> None:
     """What can be said of the data before any of it is read."""
     given = data.dataset_name or data.train_file
-    if given and data.streaming and args.max_steps <= 0:
+    if given and data.streaming and args.max_steps <= 0 and not endless:
         stop(
             "--streaming needs --max_steps, as a stream has no length from which the schedule could know where the run "
-            "ends: the number of optimizer steps, tokens to train on / tokens in a step"
+            "ends: the number of optimizer steps, tokens to train on / tokens in a step; pretrain.py can also train to the "
+            "stream's end with --cooldown_steps 500"
         )
     for path in (data.train_file, data.validation_file):
         if path and not Path(path).is_file():
@@ -232,7 +240,7 @@ def unused(data: Data, *others: tuple[str, object]) -> None:
         stop(f"{', '.join(ignored)} would do nothing here: the embedded model and data are used where none is given")
 
 
-def plan(trainer: Trainer, tokens_per_step: float | None = None) -> hf_lrsched.Schedule | None:
+def plan(trainer: Trainer, tokens_per_step: float | None = None, *, open_ended: bool = False) -> hf_lrsched.Schedule | None:
     """The schedule that `trainer` will follow, printed; None for one of Transformers' own.
 
     Tells lengths in epochs and tokens what they are in steps. A schedule that cannot be made stops the recipe here.
@@ -256,7 +264,8 @@ def plan(trainer: Trainer, tokens_per_step: float | None = None) -> hf_lrsched.S
         stop(str(error))
     if args.process_index == 0:
         processes = f"{args.world_size} process{'es' * (args.world_size > 1)}"
-        print(f"{name}: {steps} steps ({phase_list(schedule)}), peak {args.learning_rate:g}, {processes}", flush=True)
+        length = f"until told to cool down, at most {steps} steps" if open_ended else f"{steps} steps"
+        print(f"{name}: {length} ({phase_list(schedule)}), peak {args.learning_rate:g}, {processes}", flush=True)
     return schedule
 
 
@@ -276,7 +285,11 @@ def run(trainer: Trainer, schedule: hf_lrsched.Schedule | None, report: Callable
     # Not trainer.evaluate() first: it marks the model as prepared, and train() would then leave it without its DDP wrapper,
     # so that every process trains a model of its own (tried: Transformers 5.23, accelerate 1.15).
     trainer.args.eval_on_start = True
+    if not any(isinstance(callback, Checkpoints) for callback in trainer.callback_handler.callbacks):
+        trainer.add_callback(Checkpoints())
     trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
+    if schedule is not None:
+        schedule = trainer.lr_scheduler.schedule  # a cooldown or a resume policy may have changed it
     after: dict[str, float] = trainer.evaluate()
     trainer.save_model(trainer.args.output_dir)
     trainer.save_state()

@@ -24,6 +24,7 @@ from ..schedules.shapes import parse
 from .checkpoints import Checkpoints, is_complete, last_complete, write
 from .resume import expected_change
 
+PLAN = "hf_lrsched_plan.json"
 _RESULT = "hf_lrsched_result.json"
 
 
@@ -164,6 +165,7 @@ class BranchPlan:
             the branches, from the smallest budget to the largest.
         """
         out = Path(args.output_dir)
+        self._check_plan(out, args)
         done = {budget: self._result(out, budget, args) for budget in self.budgets}
         self._train_trunk(make_trainer, args, out, [self.points[budget] for budget in self.budgets if not done[budget]])
         branches = []
@@ -201,6 +203,18 @@ class BranchPlan:
         trainer.accelerator.wait_for_everyone()
         return result
 
+    def _check_plan(self, out: Path, args: Any) -> None:
+        """Refuses a folder whose trunk was trained in another way, and notes how this one is."""
+        batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        words = {name: value for name, value in self._words(None).items() if name not in ("decay", "shape")}
+        about = {"learning_rate": args.learning_rate, "examples_per_step": batch, "seed": args.seed, **words}
+        file = out / PLAN
+        if file.exists():
+            _same(json.loads(file.read_text("utf-8")), about, out)
+        elif args.process_index == 0:
+            out.mkdir(parents=True, exist_ok=True)
+            write(file, json.dumps(about, indent=1))
+
     def _about(self, budget: int, args: Any) -> dict[str, Any]:
         return {"budget": budget, "learning_rate": args.learning_rate, **self._words(budget)}
 
@@ -211,10 +225,7 @@ class BranchPlan:
             result: dict[str, Any] = json.loads(file.read_text("utf-8"))
         except (OSError, ValueError):
             return None
-        about = self._about(budget, args)
-        other = [f"{name} {result.get(name)!r}, now {value!r}" for name, value in about.items() if result.get(name) != value]
-        if other:
-            raise ValueError(f"{file.parent} was trained with {'; '.join(other)}; give another output_dir")
+        _same(result, self._about(budget, args), file.parent)
         return result
 
     def table(self, branches: Iterable[Branch]) -> str:
@@ -240,6 +251,12 @@ class Branch:
     decay: int
     loss: float | None
     folder: str
+
+
+def _same(there: dict[str, Any], about: dict[str, Any], folder: Path) -> None:
+    other = [f"{name} {there.get(name)!r}, now {value!r}" for name, value in about.items() if there.get(name) != value]
+    if other:
+        raise ValueError(f"{folder} was trained with {'; '.join(other)}; give another output_dir")
 
 
 def _trunks(out: Path) -> list[Path]:

@@ -1,0 +1,94 @@
+"""How pretrain.py ends without a fixed number of steps, and how it trains several budgets in one plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from recipe import stop
+from transformers import Trainer, TrainingArguments
+
+from hf_lrsched import BranchPlan, CooldownCallback, Horizon
+from hf_lrsched.schedules.lengths import default_warmup
+
+CEILING = 10**9  # steps that no run takes
+
+
+@dataclass
+class Ending:
+    """What ends the run; nothing given means --max_steps or --num_train_epochs."""
+
+    budgets: str | None = field(
+        default=None, metadata={"help": "Several budgets, '800,1600' or '1B tokens,2B tokens': one trunk, a branch for each."}
+    )
+    cooldown_steps: str | None = field(
+        default=None, metadata={"help": "The decay of a run that ends on demand: steps, or a share such as 20%% (default)."}
+    )
+    cooldown_at: str | None = field(default=None, metadata={"help": "Start it at this step, or at '1.5B tokens'."})
+    finish_by: str | None = field(default=None, metadata={"help": "Start it in time to be over by '18:00', or within '6h'."})
+    patience: int | None = field(default=None, metadata={"help": "Start it after so many evaluations without improvement."})
+
+    @property
+    def on_demand(self) -> bool:
+        """Whether the run ends by a cooldown that something starts."""
+        return any(one is not None for one in (self.cooldown_steps, self.cooldown_at, self.finish_by, self.patience))
+
+
+def open_ended(ending: Ending, args: TrainingArguments, tokens_per_step: float) -> CooldownCallback:
+    """Makes `args` those of a run without a fixed end; --max_steps becomes its ceiling."""
+    if str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)) != "wsd":
+        stop(
+            f"a run that ends on demand stays at its peak until then: lr_scheduler_type is {args.lr_scheduler_type}, not wsd"
+        )
+    args.max_steps = args.max_steps if args.max_steps > 0 else CEILING
+    words = dict(args.lr_scheduler_kwargs or {})
+    shape = str(words.pop("shape", "1-sqrt"))
+    if not args.warmup_steps and not any("warmup" in word for word in words):
+        words["warmup"] = round(default_warmup(args.max_steps))  # 2000 under an open ceiling: shipped pre-training recipes
+    args.lr_scheduler_kwargs = {**words, "decay": 0}
+    try:
+        return CooldownCallback(
+            ending.cooldown_steps or "20%",
+            shape=shape,
+            at=ending.cooldown_at,
+            finish_by=ending.finish_by,
+            patience=ending.patience,
+            tokens_per_step=tokens_per_step,
+        )
+    except ValueError as error:
+        stop(str(error))
+
+
+def held_back(ending: Ending, args: TrainingArguments) -> int:
+    """Examples of a stream that the decay is to run on; 0 where its length in steps is not known before."""
+    steps = ending.cooldown_steps or ""
+    each = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    return int(steps) * each if steps.isdecimal() else 0
+
+
+def train_budgets(
+    ending: Ending, args: TrainingArguments, tokens_per_step: float, make_trainer: Callable[[TrainingArguments], Trainer]
+) -> None:
+    """Trains the trunk and a branch for each budget, and prints the table of their held-out losses."""
+    if ending.on_demand:
+        stop("--budgets and a cooldown on demand were both given; a plan's branches end at their budgets")
+    if str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)) != "wsd":
+        stop(f"--budgets needs lr_scheduler_type wsd, as branches leave a stable run; it is {args.lr_scheduler_type}")
+    words = dict(args.lr_scheduler_kwargs or {})
+    warmup = args.warmup_steps or words.pop("warmup", None)
+    try:
+        steps = Horizon(10**12, tokens_per_step=tokens_per_step)
+        budgets = [round(steps.steps_of(budget, "budgets")) for budget in str(ending.budgets).split(",")]
+        plan = BranchPlan(budgets, warmup=warmup, **words)
+        say(args, str(plan))
+        branches = plan.run(make_trainer, args)
+    except ValueError as error:
+        stop(str(error))
+    say(args, plan.table(branches))
+    say(args, f"models: {args.output_dir}/branch-*")
+
+
+def say(args: TrainingArguments, text: str) -> None:
+    """Prints on the first process."""
+    if args.process_index == 0:
+        print(text, flush=True)
