@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .training.cooldown import CooldownCallback
     from .training.registration import register, register_schedule, unregister
     from .training.scheduler import ScheduleLR
+    from .training.snapshots import CycleSnapshots, average_checkpoints, cycle_checkpoints
     from .training.streams import HeldBack
 
 _CATALOGUE = (
@@ -54,6 +55,7 @@ _WHERE = {
     "BranchPlan": "training.branches",
     **dict.fromkeys(("Checkpoints", "last_complete"), "training.checkpoints"),
     "CooldownCallback": "training.cooldown",
+    **dict.fromkeys(("CycleSnapshots", "average_checkpoints", "cycle_checkpoints"), "training.snapshots"),
     "HeldBack": "training.streams",
     "ScheduleLR": "training.scheduler",
     **dict.fromkeys(("register", "register_schedule", "unregister"), "training.registration"),
@@ -64,13 +66,16 @@ __all__ = [
     "BranchPlan",
     "Checkpoints",
     "CooldownCallback",
+    "CycleSnapshots",
     "HeldBack",
     "Horizon",
     "Phase",
     "Schedule",
     "ScheduleLR",
+    "average_checkpoints",
     "build",
     "constant",
+    "cycle_checkpoints",
     "fall",
     "from_spec",
     "hold",

@@ -70,6 +70,12 @@ def seal(checkpoint: str | os.PathLike[str], *, kept: bool = False) -> None:
     write(folder / MANIFEST, json.dumps({"kept": kept, "files": sizes}, indent=1))
 
 
+def remove(checkpoint: Path) -> None:
+    """Deletes a checkpoint; its manifest first, so that one that is half deleted is not complete."""
+    (checkpoint / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(checkpoint, ignore_errors=True)
+
+
 def _kept(folder: Path) -> bool:
     try:
         return bool(json.loads((folder / MANIFEST).read_text("utf-8")).get("kept"))
@@ -114,6 +120,8 @@ class Checkpoints(TrainerCallback):
     >>> trainer.train(resume_from_checkpoint=last_complete("out"))  # doctest: +SKIP
     """
 
+    cools_down = False  # whether a request for a cooldown is looked for
+
     def __init__(self, at: Iterable[int] = (), keep: Callable[[int], bool] | None = None) -> None:
         self.at = frozenset(at)
         self.keep = [keep or self.at.__contains__]
@@ -136,7 +144,7 @@ class Checkpoints(TrainerCallback):
             Path(told, str(os.getpid())).touch()
         if state.is_world_process_zero:
             Path(str(args.output_dir)).mkdir(parents=True, exist_ok=True)
-            write(Path(str(args.output_dir)) / RUN, json.dumps({"workers": workers}, indent=1))
+            write(Path(str(args.output_dir)) / RUN, json.dumps({"cools_down": self.cools_down, "workers": workers}, indent=1))
             for step, folder in _checkpoints(Path(str(args.output_dir))):
                 if step > state.global_step:  # will be written again, file by file
                     (folder / MANIFEST).unlink(missing_ok=True)
@@ -180,5 +188,4 @@ class Checkpoints(TrainerCallback):
         ordinary = [f for step, f in sorted(_checkpoints(run)) if step <= state.global_step and not _kept(f)]
         for folder in ordinary[: max(len(ordinary) - self._limit, 0)]:
             if folder.name not in needed:
-                (folder / MANIFEST).unlink(missing_ok=True)  # first, so that what is half deleted is not complete
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)

@@ -78,6 +78,8 @@ class CooldownCallback(Checkpoints):
             not one of ours, or depends on the ceiling, and for triggers that could never fire.
     """
 
+    cools_down = True
+
     def __init__(
         self,
         steps: Length = 0.2,

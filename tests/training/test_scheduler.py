@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import pytest
@@ -29,6 +31,7 @@ from hf_lrsched import (
     warmup_cosine,
     wsd,
 )
+from hf_lrsched.training.resume import Cooldown, Resume
 
 STEPS = 40
 PEAKS = (1e-3, 3e-5, 2.0)
@@ -280,10 +283,31 @@ def test_its_state_is_plain_types_and_passes_weights_only(name: str, peak: float
     scheduler = ScheduleLR(optimizer, RESUMED[name])
     applied(optimizer, scheduler, 7)
     state = scheduler.state_dict()
-    assert set(_types(state)) <= {dict, list, str, int, float}
+    assert set(state) == {"last_epoch", "_step_count", "base_lrs", "_last_lr", "schedule", "skipped"}
+    assert set(_types(state)) <= {dict, list, str, int, float, NoneType}
     assert saved_and_loaded(state, tmp_path) == state
     assert state["last_epoch"] == 7
     assert state["schedule"] == to_spec(RESUMED[name])
+    assert state["skipped"] is None  # nobody counts
+
+
+def test_a_glide_a_cooldown_and_the_skipped_updates_are_plain_types_as_well(tmp_path: Path) -> None:
+    def start() -> ScheduleLR:
+        return ScheduleLR(adamw(1e-3, 1e-4), hold(STEPS) >> hold(0), resume=Resume("glide", 10))
+
+    saved = start()
+    applied(saved.optimizer, saved, 7)
+    saved.skipped = 2
+    saved.cool_down(Cooldown(7, 20, "linear", 0.1, "asked for", 2))
+    gliding = start()
+    gliding.load_state_dict({**saved.state_dict(), "base_lrs": [1e-3, 3e-4]})
+    state = gliding.state_dict()
+    assert set(_types(state)) <= {dict, list, str, int, float}
+    assert saved_and_loaded(state, tmp_path) == state
+    assert state["skipped"] == 2
+    assert state["schedule"] == to_spec(hold(STEPS) >> hold(0))  # the plan, which the cooldown has left as it was
+    assert state["cooldown"] == {"at": 7, "steps": 20, "shape": "linear", "to": 0.1, "reason": "asked for", "skipped": 2}
+    assert state["glide"] == {"start": 7, "steps": 10, "lrs": [1e-3, 1e-4]}
 
 
 @pytest.mark.parametrize("step", [0, 1, 5, 17, 39, 40, 45])
@@ -341,22 +365,26 @@ def _resumed(new: Schedule, peak: float, *, saved: Schedule) -> tuple[Optimizer,
 
 
 @pytest.mark.parametrize(
-    ("new", "peak", "said"),
+    ("new", "peak", "rows"),
     [
-        (wsd(20, warmup=2), 1e-3, "another schedule"),
-        (wsd(10, warmup=2), 1e-1, "another peak LR"),
-        (wsd(20, warmup=2), 1e-1, "another schedule and peak LR"),
-        (wsd(10, warmup=2, min_lr=1e-6), 1e-3, "another schedule"),
-        (one_cycle(10), 1e-3, "another schedule"),
+        (wsd(20, warmup=2), 1e-3, ["schedule", "steps"]),
+        (wsd(10, warmup=2), 1e-1, ["peak LR"]),
+        (wsd(20, warmup=2), 1e-1, ["schedule", "steps", "peak LR", "together"]),
+        (wsd(10, warmup=2, min_lr=1e-6), 1e-3, ["schedule"]),
+        (one_cycle(10), 1e-3, ["schedule", "momentum", "together"]),
+        (wsd(10, warmup=2).with_momentum(hold(10, at=0.8) >> hold(0, at=0.8)), 1e-3, ["momentum"]),
     ],
 )
 def test_a_changed_schedule_or_peak_is_logged_and_what_is_configured_now_wins(
-    new: Schedule, peak: float, said: str, caplog: pytest.LogCaptureFixture
+    new: Schedule, peak: float, rows: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     optimizer, scheduler = _resumed(new, peak, saved=wsd(10, warmup=2))
     [message] = caplog.messages
-    assert f"the checkpoint has {said}; the run goes on at step 5 with what is configured now (Schedule(" in message
-    assert f"peak {peak:g})" in message
+    title, heads, *table, decision = message.split("\n")
+    assert title == "the checkpoint of step 5 was written under another schedule than the one configured now:"
+    assert heads.split() == ["saved", "now", "effect", "on", "the", "next", "LR"]
+    assert [re.split(r"\s{2,}", line.strip())[0] for line in table] == rows
+    assert decision.startswith("on_resume='configured': the run goes on at step 5 with what is configured now")
     seen = [rates[0] for rates, _ in applied(optimizer, scheduler, 20)]
     assert seen == pytest.approx([new.lr(step, peak) for step in range(5, 25)], rel=1e-12)
 
@@ -382,7 +410,11 @@ def test_the_state_of_a_lambda_lr_is_taken_for_its_step(caplog: pytest.LogCaptur
     seen = [rates[0] for rates, _ in applied(resumed, scheduler, STEPS)]
     assert seen == [1e-3 * wsd(STEPS, warmup=20)(step) for step in range(7, 7 + STEPS)]
     (said,) = caplog.messages
-    assert "the checkpoint has another schedule; the run goes on at step 7 with what is configured now" in said
+    table, decision = said.rsplit("\n", 1)
+    assert re.search(r"schedule +another scheduler's +warmup 20: 0 -> 1 .* 0\.000125 -> 0\.00035 \(x 2\.8\)$", table)
+    assert decision.startswith(
+        "on_resume='configured': the run goes on at step 7 with what is configured now, and its LR jumps"
+    )
 
 
 @pytest.mark.parametrize("state", [{}, {"last_epoch": None}, {"last_epoch": -1}, {"last_epoch": "7"}, {"base_lrs": [1e-3]}])

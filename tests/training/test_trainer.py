@@ -216,7 +216,8 @@ def test_a_run_resumed_under_another_schedule_says_so_and_follows_the_new_one_at
     second.train(resume_from_checkpoint=str(tmp_path / "checkpoint-7"))
     said = [record.getMessage() for record in caplog.records if record.name.startswith("hf_lrsched")]
     assert len(said) == 1
-    assert said[0].startswith("the checkpoint has another schedule and peak LR; the run goes on at step 7 with")
+    assert said[0].startswith("the checkpoint of step 7 was written under another schedule than the one configured now:\n")
+    assert "\non_resume='configured': the run goes on at step 7 with what is configured now" in said[0]
     rest = one_cycle(STEPS).lrs(range(7, STEPS), 3e-3).tolist()
     assert [lrs[0] for lrs in watch(second).lrs] == pytest.approx(rest, rel=1e-12)
 
