@@ -87,16 +87,16 @@ def blocks(row: np.ndarray, size: int = BLOCK) -> Dataset:
     return Dataset.from_dict({"input_ids": examples, "labels": examples}).with_format("torch")
 
 
-def llama(words: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """A Llama of 0.8 million parameters."""
+def llama(words: PreTrainedTokenizerFast, hidden_size: int = 128, layers: int = 4) -> LlamaForCausalLM:
+    """A Llama, by default of 0.8 million parameters."""
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(words),
-            hidden_size=128,
-            intermediate_size=336,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            num_key_value_heads=4,
+            hidden_size=hidden_size,
+            intermediate_size=hidden_size * 21 // 8,
+            num_hidden_layers=layers,
+            num_attention_heads=hidden_size // 32,
+            num_key_value_heads=hidden_size // 32,
             max_position_embeddings=2 * BLOCK,
             tie_word_embeddings=True,
             bos_token_id=None,

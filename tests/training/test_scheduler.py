@@ -367,7 +367,7 @@ def _resumed(new: Schedule, peak: float, *, saved: Schedule) -> tuple[Optimizer,
 @pytest.mark.parametrize(
     ("new", "peak", "rows"),
     [
-        (wsd(20, warmup=2), 1e-3, ["schedule", "steps"]),
+        (wsd(20, warmup=2), 1e-3, ["schedule", "steps", "together"]),
         (wsd(10, warmup=2), 1e-1, ["peak LR"]),
         (wsd(20, warmup=2), 1e-1, ["schedule", "steps", "peak LR", "together"]),
         (wsd(10, warmup=2, min_lr=1e-6), 1e-3, ["schedule"]),
@@ -411,7 +411,7 @@ def test_the_state_of_a_lambda_lr_is_taken_for_its_step(caplog: pytest.LogCaptur
     assert seen == [1e-3 * wsd(STEPS, warmup=20)(step) for step in range(7, 7 + STEPS)]
     (said,) = caplog.messages
     table, decision = said.rsplit("\n", 1)
-    assert re.search(r"schedule +another scheduler's +warmup 20: 0 -> 1 .* 0\.000125 -> 0\.00035 \(x 2\.8\)$", table)
+    assert re.search(r"schedule +another scheduler's +wsd: warmup 20: 0 -> 1 .* 0\.000125 -> 0\.00035 \(x 2\.8\)$", table)
     assert decision.startswith(
         "on_resume='configured': the run goes on at step 7 with what is configured now, and its LR jumps"
     )
