@@ -61,8 +61,12 @@ def data() -> list[dict[str, torch.Tensor]]:
 
 
 class Stream(torch.utils.data.IterableDataset[Any]):
+    def __init__(self, times: int) -> None:
+        self.times = times
+
     def __iter__(self) -> Any:
-        yield from data()
+        for _ in range(self.times):
+            yield from data()
 
 
 class Events(TrainerCallback):
@@ -146,7 +150,8 @@ def stop_at(out: Path, events: Events) -> None:
 
 
 def stream(out: Path, events: Events) -> None:
-    cooldown(out, events, dataset=HeldBack(Stream(), 24 * int(os.environ.get("WORLD_SIZE", "1"))))
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    cooldown(out, events, dataset=HeldBack(Stream(1), 24) if alone else HeldBack(Stream(3), 144))
 
 
 def cycles(out: Path, events: Events) -> None:

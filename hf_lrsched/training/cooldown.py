@@ -3,7 +3,7 @@
 ``max_steps`` is a ceiling that is only ever lowered. The state before the decay is saved as a branch point, and the decision
 is written beside it (``cooldown.json``), so that a run killed during the decay resumes in the decay.
 
-What it does not know: where a stream is held back (`streams`), and how a decay is applied to an optimizer (`scheduler`).
+What it does not know: what tells a process to start (`triggers`), and how a decay is applied to an optimizer (`scheduler`).
 """
 
 from __future__ import annotations
@@ -12,36 +12,30 @@ import json
 import logging
 import math
 import os
-import signal
-import threading
-import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, reduce
+from accelerate.utils import broadcast_object_list, gather_object, reduce
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from ..schedules.checks import share as checked_share
 from ..schedules.lengths import Horizon, Length
 from ..schedules.shapes import parse
 from .checkpoints import Checkpoints, write
-from .deadlines import Deadline
 from .registration import first_process
 from .resume import Cooldown
 from .scheduler import ScheduleLR
-from .streams import HeldBack, held_back_in
+from .triggers import LATE, REQUEST, Triggers
 
 logger = logging.getLogger(__name__)
 
 RECORD = "cooldown.json"
-REQUEST = "cooldown.request"
 
 _OPEN = 10**12  # a horizon for lengths that no run's end bounds
-_ALL_AGREE = 10  # steps between two looks of several processes at each other; on a GPU each look waits for it
-_LOOK_AT_FILES = 1.0  # seconds between two looks at the folder, which may lie on a network
 
 
 class CooldownCallback(Checkpoints):
@@ -98,21 +92,10 @@ class CooldownCallback(Checkpoints):
         self.shape, self.to = str(parse(shape)), checked_share("to", to)
         self._at = None if at is None else math.ceil(_whole(self._run, at, "at"))
         self._steps_after(1000)  # reads `steps` now, not when it is needed
-        if patience is not None and patience < 1:
-            raise ValueError(f"patience={patience} must be 1 evaluation or more")
-        self._patience, self._min_improvement = patience, min_improvement
-        self._deadline = None if finish_by is None else Deadline(finish_by)
+        self._triggers = Triggers(finish_by=finish_by, patience=patience, min_improvement=min_improvement)
         self.started: Cooldown | None = None
-        self._pending = False
-        self._asked: str | None = None  # what this process was told, by a signal or a stream
-        self._asked_steps: int | None = None
-        self._best: float | None = None
-        self._without = 0
-        self._looked = 0.0
+        self._pending = self._too_late = False
         self._folder = Path()
-        self._signal: Any = None
-        self._stream: HeldBack | None = None
-        self._held_steps = 0
 
     def _is_branch_point(self, step: int) -> bool:
         return self.started is not None and step == self.started.first
@@ -125,16 +108,10 @@ class CooldownCallback(Checkpoints):
         """Checks that a cooldown can come, and goes on with one that had been decided."""
         super().on_train_begin(args, state, control, **kwargs)
         scheduler = kwargs["lr_scheduler"]
-        self._check(args, state, scheduler)
+        self._check(args, scheduler)
         self._folder = Path(str(args.output_dir))
-        self._stream = held_back_in(kwargs.get("train_dataloader"))
-        if self._stream is not None:
-            self._held_steps = self._steps_held(args, self._stream)
-        self.started, self._pending, self._asked = None, False, None
-        self._replay(args, state)
-        if self._deadline is not None:
-            self._deadline.begin()
-        self._listen()
+        self.started, self._pending, self._too_late = None, False, False
+        self._triggers.begin(args, state, kwargs.get("train_dataloader"))
         recorded = _agreed(self._recorded(state))
         if scheduler.cooldown is not None:
             self.started = scheduler.cooldown
@@ -145,49 +122,18 @@ class CooldownCallback(Checkpoints):
             logger.info("the cooldown of step %d (%s) goes on", self.started.first, self.started.reason)
         return control
 
-    def _check(self, args: TrainingArguments, state: TrainerState, scheduler: Any) -> None:
+    def _check(self, args: TrainingArguments, scheduler: Any) -> None:
         if not isinstance(scheduler, ScheduleLR):
             raise ValueError(
                 f"CooldownCallback cannot cool down {type(scheduler).__name__}; take one of hf_lrsched's schedules, "
                 "such as lr_scheduler_type='wsd' with lr_scheduler_kwargs={'warmup': 500, 'decay': 0}"
             )
-        if self._patience is not None and str(getattr(args.eval_strategy, "value", args.eval_strategy)) == "no":
-            raise ValueError(f"patience={self._patience} counts evaluations, and eval_strategy is 'no'; set it to 'steps'")
         if self._open(scheduler):
-            self._check_ceiling(args, scheduler)
+            _check_ceiling(args, scheduler)
 
     def _open(self, scheduler: ScheduleLR) -> bool:
         """Whether the schedule stays up until the ceiling, so that it ends on demand alone."""
         return scheduler.planned.spans()[-1][2].last > self.to
-
-    def _check_ceiling(self, args: TrainingArguments, scheduler: ScheduleLR) -> None:
-        """Refuses what would be counted from the ceiling instead of from the run."""
-        words: dict[str, Any] = dict(args.lr_scheduler_kwargs or {})  # type: ignore[arg-type]  # parsed by then
-        typed = {name: value for name, value in words.items() if "warmup" in name and value is not None}
-        shares = {name: value for name, value in typed.items() if _is_share(value)}
-        if 0 < args.warmup_steps < 1:
-            shares["warmup_steps"] = args.warmup_steps
-        if shares or (scheduler.planned.warmup and not typed and not args.warmup_steps):
-            shown = ", ".join(f"{name}={value!r}" for name, value in shares.items()) or "no warm-up"
-            raise ValueError(
-                f"{shown} was given, and max_steps ({args.max_steps}) is only a ceiling here, so the warm-up must be in "
-                f"steps: lr_scheduler_kwargs={{'warmup': 500, 'decay': 0}}"
-            )
-        for name in ("logging_steps", "eval_steps", "save_steps"):
-            value, strategy = getattr(args, name), getattr(args, f"{name.partition('_')[0]}_strategy", "no")
-            if value is not None and 0 < value < 1 and str(getattr(strategy, "value", strategy)) == "steps":
-                raise ValueError(
-                    f"{name}={value} is a share of max_steps, which is only a ceiling here ({args.max_steps}); give steps"
-                )
-
-    def _steps_held(self, args: TrainingArguments, stream: HeldBack) -> int:
-        each = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        late = _ALL_AGREE if args.world_size > 1 else 0  # the steps that may pass until all know of the end
-        if stream.examples // each - late < 1:
-            raise ValueError(
-                f"{stream.examples} examples are held back, and a step takes {each}; hold back at least {(1 + late) * each}"
-            )
-        return int(stream.examples // each - late)
 
     def _recorded(self, state: TrainerState) -> Cooldown | None:
         """The decision that an earlier start of this run has left, on the first process."""
@@ -207,20 +153,15 @@ class CooldownCallback(Checkpoints):
             raise ValueError(f"{record} cannot be read ({error}); remove it to go on without that cooldown") from error
         return cooldown if cooldown.first >= state.global_step else None
 
-    def _listen(self) -> None:
-        if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGUSR1"):
-            self._signal = signal.signal(signal.SIGUSR1, self._on_signal)
-
-    def _on_signal(self, number: int, frame: Any) -> None:
-        del frame
-        self._asked = f"signal {signal.Signals(number).name}"
-
     # Every step
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Applies a decision after the branch point was saved."""
         if self._pending and self.started is not None and state.global_step >= self.started.first:
-            kwargs["lr_scheduler"].cool_down(self.started)
+            scheduler = kwargs["lr_scheduler"]
+            at = scheduler.last_epoch
+            self.started = replace(self.started, at=at, skipped=state.global_step - at)
+            scheduler.cool_down(self.started)
             self._pending = False
 
     def on_step_end(
@@ -228,11 +169,10 @@ class CooldownCallback(Checkpoints):
     ) -> TrainerControl:
         """Looks whether it is time."""
         control = super().on_step_end(args, state, control, **kwargs)
-        if self._deadline is not None:
-            self._deadline.step()
-        if self.started is None:
+        self._triggers.step()
+        if self.started is None and not self._too_late:
             self._look(state, control, kwargs["lr_scheduler"])
-        elif self._pending and state.global_step == self.started.first:
+        elif self._pending and self._is_branch_point(state.global_step):
             control.should_save = True
         if state.global_step >= state.max_steps:
             control.should_training_stop = True
@@ -241,7 +181,7 @@ class CooldownCallback(Checkpoints):
     def _look(self, state: TrainerState, control: TrainerControl, scheduler: ScheduleLR) -> None:
         step = state.global_step
         found = self._due(state, scheduler)  # the same on every process
-        if found is None and (PartialState().num_processes == 1 or step % _ALL_AGREE == 0):
+        if found is None and (PartialState().num_processes == 1 or step % LATE == 0):
             found = self._asked_anywhere(state, scheduler)
         if found is not None:
             self._start(state, control, scheduler, *found)
@@ -257,42 +197,13 @@ class CooldownCallback(Checkpoints):
 
     def _asked_anywhere(self, state: TrainerState, scheduler: ScheduleLR) -> tuple[str, float] | None:
         """What any process was told, and how long the decay is to be; the first process decides for all."""
+        steps = self._steps_after(state.global_step)
         if state.is_world_process_zero:
-            self._look_around(state)
-        ready = state.global_step >= scheduler.planned.warmup
-        asked = self._asked if ready else None
+            self._triggers.look(steps)
+        asked = self._triggers.asked if state.global_step >= scheduler.planned.warmup else None
         if PartialState().num_processes > 1:
             asked = _first_said(asked)
-        if asked is None:
-            return None
-        steps = _agreed(self._asked_steps) or self._steps_after(state.global_step)
-        return asked, steps
-
-    def _look_around(self, state: TrainerState) -> None:
-        """The clock, the evaluations and the folder, on the first process."""
-        if self._deadline is not None and (shortened := self._deadline.due(self._steps_after(state.global_step))):
-            self._asked, self._asked_steps = f"deadline {self._deadline}", shortened
-        elif self._patience is not None and self._without >= self._patience:
-            self._asked = f"no improvement in {self._without} evaluations"
-        elif self._stream is not None and self._stream.ended:
-            self._asked, self._asked_steps = "the stream ends", self._held_steps
-        elif time.monotonic() - self._looked >= _LOOK_AT_FILES:
-            self._looked = time.monotonic()
-            self._read_request()
-
-    def _read_request(self) -> None:
-        request = self._folder / REQUEST
-        try:
-            text = request.read_text("utf-8").strip()
-        except OSError:
-            return
-        self._asked = f"file {REQUEST}"
-        try:
-            words = json.loads(text) if text else {}
-            steps = words.get("steps")
-            self._asked_steps = None if steps is None else max(round(float(steps)), 1)
-        except (ValueError, TypeError, AttributeError):
-            logger.warning('%s holds no JSON such as {"steps": 500}; the cooldown takes its own length', request)
+        return None if asked is None else (asked, _agreed(self._triggers.steps) or steps)
 
     def _start(self, state: TrainerState, control: TrainerControl, scheduler: ScheduleLR, reason: str, steps: float) -> None:
         step = state.global_step
@@ -304,8 +215,8 @@ class CooldownCallback(Checkpoints):
                 logger.warning(
                     "asked to cool down (%s) at step %d, where the schedule is as low or ends as soon by itself", reason, step
                 )
-            self._asked = self._asked_steps = None
-            self._forget_request(state)
+            self._forget(state)
+            self._too_late = True
             return
         cooldown = Cooldown(at, whole, self.shape, self.to, reason, skipped=step - at)
         self.started, self._pending = cooldown, True
@@ -314,16 +225,18 @@ class CooldownCallback(Checkpoints):
         state.log_history.append(line)
         if state.is_world_process_zero:
             write(self._folder / RECORD, json.dumps(vars(cooldown), indent=1))
-            self._forget_request(state)
+        self._forget(state)
         if first_process():
             logger.warning(
                 "cooldown: %s; %d steps from step %d on, and the run is over at %d", reason, whole, step, step + whole
             )
         control.should_save = True
 
-    def _forget_request(self, state: TrainerState) -> None:
+    def _forget(self, state: TrainerState) -> None:
         if state.is_world_process_zero:
-            (self._folder / REQUEST).unlink(missing_ok=True)
+            self._triggers.forget()
+        else:
+            self._triggers.asked = self._triggers.steps = None
 
     def _lower(self, state: TrainerState, cooldown: Cooldown) -> None:
         state.max_steps = min(state.max_steps, cooldown.end)
@@ -341,41 +254,43 @@ class CooldownCallback(Checkpoints):
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Counts evaluations that do not improve."""
-        self._count(args, kwargs.get("metrics") or {})
-
-    def _replay(self, args: TrainingArguments, state: TrainerState) -> None:
-        self._best, self._without = None, 0
-        for line in state.log_history:
-            self._count(args, line)
-
-    def _count(self, args: TrainingArguments, metrics: dict[str, Any]) -> None:
-        name = args.metric_for_best_model or "loss"
-        value = metrics.get(name if name.startswith("eval_") else f"eval_{name}")
-        if value is None:
-            return
-        value = -value if args.greater_is_better else value
-        if self._best is None or value < self._best - self._min_improvement:
-            self._best, self._without = value, 0
-        else:
-            self._without += 1
+        self._triggers.evaluated(args, kwargs.get("metrics") or {})
 
     def on_stream_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """A stream has ended, on every process: the decay runs on what was held back, or on a second pass."""
         if self.started is None and state.global_step:
             if first_process():
                 logger.warning("the stream has ended at step %d; the decay runs on a second pass over it", state.global_step)
-            self._asked = "the stream has ended"
-            found = self._asked, self._steps_after(state.global_step)
-            self._start(state, control, kwargs["lr_scheduler"], *found)
+            steps = self._steps_after(state.global_step)
+            self._start(state, control, kwargs["lr_scheduler"], "the stream has ended", steps)
             if self.started is None:
                 control.should_training_stop = True
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Puts the handler of the signal back."""
         super().on_train_end(args, state, control, **kwargs)
-        if self._signal is not None:
-            signal.signal(signal.SIGUSR1, self._signal)
-            self._signal = None
+        self._triggers.end()
+
+
+def _check_ceiling(args: TrainingArguments, scheduler: ScheduleLR) -> None:
+    """Refuses what would be counted from the ceiling instead of from the run."""
+    words: dict[str, Any] = dict(args.lr_scheduler_kwargs or {})  # type: ignore[arg-type]  # parsed by then
+    typed = {name: value for name, value in words.items() if "warmup" in name and value is not None}
+    shares = {name: value for name, value in typed.items() if _is_share(value)}
+    if 0 < args.warmup_steps < 1:
+        shares["warmup_steps"] = args.warmup_steps
+    if shares or (scheduler.planned.warmup and not typed and not args.warmup_steps):
+        shown = ", ".join(f"{name}={value!r}" for name, value in shares.items()) or "no warm-up"
+        raise ValueError(
+            f"{shown} was given, and max_steps ({args.max_steps}) is only a ceiling here, so the warm-up must be in "
+            f"steps: lr_scheduler_kwargs={{'warmup': 500, 'decay': 0}}"
+        )
+    for name in ("logging_steps", "eval_steps", "save_steps"):
+        value, strategy = getattr(args, name), getattr(args, f"{name.partition('_')[0]}_strategy", "no")
+        if value is not None and 0 < value < 1 and str(getattr(strategy, "value", strategy)) == "steps":
+            raise ValueError(
+                f"{name}={value} is a share of max_steps, which is only a ceiling here ({args.max_steps}); give steps"
+            )
 
 
 def _is_share(length: Length) -> bool:
@@ -403,7 +318,5 @@ def _first_said(reason: str | None) -> str | None:
     any_said = reduce(torch.tensor([float(reason is not None)], device=PartialState().device), "sum")
     if not any_said.item():
         return None
-    from accelerate.utils import gather_object
-
     told: list[str | None] = gather_object([reason])
     return next(said for said in told if said is not None)

@@ -52,6 +52,9 @@ def _load(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) -> 
     done = wrapped(*args, **kwargs)
     if checkpoint is not None:
         _check_step(Path(checkpoint), trainer)
+        cooldown = getattr(trainer.lr_scheduler, "cooldown", None)
+        if cooldown is not None:  # the run is over behind it, also where nobody gave it a CooldownCallback this time
+            trainer.state.max_steps = min(trainer.state.max_steps, cooldown.end)
     return done
 
 
