@@ -20,7 +20,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..schedules.lengths import Horizon, default_warmup
+from ..schedules.phase import Phase
 from ..schedules.schedule import Schedule
+from ..schedules.shapes import LINEAR
 from ..schedules.spec import from_spec
 
 logger = logging.getLogger(__name__)
@@ -264,9 +266,16 @@ def _momentum(schedule: Schedule) -> object:
 
 
 def _named(schedule: Schedule) -> str:
-    text = str(schedule)[len("Schedule(") : -1]
+    text = ", ".join(_phase(end - start, phase) for start, end, phase in schedule.spans())
+    text += f", min_lr {schedule.min_lr:g}" if schedule.min_lr else ""
     shown = text if len(text) <= 60 else f"{text[:57]}..."
     return f"{schedule.name}: {shown}" if schedule.name else shown
+
+
+def _phase(length: float, phase: Phase) -> str:
+    if phase.start == phase.last:
+        return f"{phase.name} {length:g}"
+    return f"{phase.name} {length:g} to {phase.last:.3g}" + ("" if phase.shape == LINEAR else f" {phase.shape}")
 
 
 def _shown(values: Sequence[float]) -> str:
