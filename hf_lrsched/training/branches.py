@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,17 @@ class BranchPlan:
             "warmup_steps": 0,
             "resume_from_checkpoint": str(Path(trunk) / f"checkpoint-{self.points[budget]}"),
         }
+
+    def command(self, budget: int | None, trunk: str | os.PathLike[str]) -> str:
+        """The same as flags for the command line of a script that takes TrainingArguments; `budget` None is the trunk.
+
+        >>> print(BranchPlan([100, 200], warmup=10).command(100, "out/trunk"))
+        --max_steps 100 --lr_scheduler_type wsd --lr_scheduler_kwargs '{"warmup": 10, "decay": 20, "shape": "1-sqrt"}'
+        --warmup_steps 0 --resume_from_checkpoint out/trunk/checkpoint-80
+        """
+        words = self.trunk_arguments() if budget is None else self.branch_arguments(budget, trunk)
+        parts = ((f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)) for name, value in words.items())
+        return shlex.join(chain.from_iterable(parts))
 
     def callback(self) -> Checkpoints:
         """Saves the trunk exactly where branches begin, and keeps those checkpoints whatever ``save_total_limit`` says."""

@@ -59,17 +59,17 @@ class Deadline:
             self._longest = max(self._longest, now - self._times[-1])
         self._times.append(now)
 
-    def due(self, steps: float) -> int | None:
+    def due(self, steps: float, late: int = 1) -> int | None:
         """Steps of a decay to begin now, of `steps` that it is to take; None while there is time.
 
-        A step's time is the mean over the last 100, saves and evaluations among them; the longest step so far is left over
+        Asked again `late` steps on, it must not be too late. A step's time is the mean over the last 100, saves and evaluations among them; the longest step so far is left over
         for the last save.
         """
         if len(self._times) < 2:
             return None
         each = (self._times[-1] - self._times[0]) / (len(self._times) - 1)
         left = self._end - time.time() - self._longest
-        if left > (steps + 1) * each * _MARGIN:
+        if left > (steps + late) * each * _MARGIN:
             return None
         return max(1, min(round(steps), int(left / (each * _MARGIN)) if each > 0 else round(steps)))
 

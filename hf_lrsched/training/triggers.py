@@ -58,6 +58,7 @@ class Triggers:
         self._best: float | None = None
         self._without = 0
         self._looked = 0.0
+        self._late = 1
         self._stream: HeldBack | None = None
         self._held_steps = 0
 
@@ -70,7 +71,7 @@ class Triggers:
         self._begin_anew()
         if self.patience is not None and str(getattr(args.eval_strategy, "value", args.eval_strategy)) == "no":
             raise ValueError(f"patience={self.patience} counts evaluations, and eval_strategy is 'no'; set it to 'steps'")
-        self._folder = Path(str(args.output_dir))
+        self._folder, self._late = Path(str(args.output_dir)), LATE if args.world_size > 1 else 1
         self._stream = held_back_in(loader)
         if self._stream is not None:
             self._held_steps = _steps_held(args, self._stream)
@@ -110,7 +111,7 @@ class Triggers:
 
     def look(self, steps: float) -> None:
         """The clock, the evaluations, the stream and the folder, where a decay would take `steps` steps by itself."""
-        if self._deadline is not None and (left := self._deadline.due(steps)):
+        if self._deadline is not None and (left := self._deadline.due(steps, self._late)):
             self.asked, self.steps = f"deadline {self._deadline}", left
         elif self.patience is not None and self._without >= self.patience:
             self.asked = f"no improvement in {self._without} evaluations"
