@@ -62,8 +62,8 @@ class Deadline:
     def due(self, steps: float, late: int = 1) -> int | None:
         """Steps of a decay to begin now, of `steps` that it is to take; None while there is time.
 
-        Asked again `late` steps on, it must not be too late. A step's time is the mean over the last 100, saves and evaluations among them; the longest step so far is left over
-        for the last save.
+        Asked again `late` steps on, it must not be too late. A step's time is the mean over the last 100, saves and
+        evaluations among them; the longest step so far is left over for the last save.
         """
         if len(self._times) < 2:
             return None
