@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from .checks import real
 from .phase import Phase, fall, hold
@@ -23,7 +23,8 @@ def cut(schedule: Schedule, step: float) -> Schedule:
     Schedule(warmup 10: 0 -> 1 linear, decay 45: 1 -> 0.5 linear)
     """
     real("step", step, least=0)
-    kept = [_cut_phase(phase, start, step) for start, _, phase in schedule.spans() if start < step]
+    starts = accumulate((phase.length for phase in schedule.phases), initial=0.0)
+    kept = [_cut_phase(phase, start, step) for start, phase in zip(starts, schedule.phases, strict=False) if start < step]
     if step > schedule.total or not kept:
         kept.append(hold(max(step - schedule.total, 0.0) if kept else step, at=schedule(step), name="held"))
     momentum = None if schedule.momentum is None else cut(schedule.momentum, step)
@@ -33,6 +34,8 @@ def cut(schedule: Schedule, step: float) -> Schedule:
 def _cut_phase(phase: Phase, start: float, step: float) -> Phase:
     if start + phase.length <= step:
         return phase
+    if phase.start == phase.end:
+        return replace(phase, length=step - start)
     share = (step - start) / phase.length
     return replace(phase, length=step - start, until=phase.until * share)
 
@@ -47,11 +50,13 @@ def cooled(schedule: Schedule, at: float, steps: float, shape: str = "1-sqrt", t
     Schedule(warmup 10: 0 -> 1 linear, stable 490: 1, decay 100: 1 -> 0 1-sqrt)
 
     Raises:
-        ValueError: where the schedule is already at `to` or below it.
+        ValueError: where the schedule is already at `to` or below it, or on its way to an absolute floor.
     """
     value = schedule(at)
     if value <= real("to", to, least=0):
         raise ValueError(f"at step {at:g} the LR is at {value:g} of its peak, so there is nothing to cool down to {to:g}")
+    if schedule.min_lr and schedule.split(at)[1] > 0:
+        raise ValueError(f"at step {at:g} the schedule is already on its way to its floor (min_lr {schedule.min_lr:g})")
     before = cut(schedule, at)
     tail = Schedule((fall(steps, parse(shape), start=value, to=to),), min_lr=schedule.min_lr)
     if before.momentum is not None:
@@ -73,4 +78,4 @@ def cycle_ends(schedule: Schedule) -> list[int]:
         if fallen and max(after.start, after.last) > phase.last:
             ends.append(math.ceil(end))
             fallen = False
-    return [*ends, math.ceil(schedule.total)]
+    return list(dict.fromkeys([*ends, math.ceil(schedule.total)]))

@@ -58,7 +58,7 @@ def is_complete(checkpoint: str | os.PathLike[str]) -> bool:
     try:
         sizes = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return False
 
 
@@ -76,10 +76,20 @@ def remove(checkpoint: Path) -> None:
     shutil.rmtree(checkpoint, ignore_errors=True)
 
 
+def _announce(file: Path, workers: list[dict[str, Any]], cools_down: bool) -> None:
+    try:
+        there = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        there = {}
+    if there.get("workers") == workers:  # written by another callback of this run
+        cools_down = cools_down or there["cools_down"]
+    write(file, json.dumps({"cools_down": cools_down, "workers": workers}, indent=1))
+
+
 def _kept(folder: Path) -> bool:
     try:
         return bool(json.loads((folder / MANIFEST).read_text("utf-8")).get("kept"))
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, TypeError):
         return False
 
 
@@ -124,7 +134,7 @@ class Checkpoints(TrainerCallback):
 
     def __init__(self, at: Iterable[int] = (), keep: Callable[[int], bool] | None = None) -> None:
         self.at = frozenset(at)
-        self.keep = [keep or self.at.__contains__]
+        self.keep = keep or self.at.__contains__
         self._limit: int | None = None
 
     def on_train_begin(
@@ -137,14 +147,14 @@ class Checkpoints(TrainerCallback):
         if args.save_total_limit is not None and args.save_total_limit > 0:
             self._limit, args.save_total_limit = args.save_total_limit, None
         scheduler = kwargs.get("lr_scheduler")
-        if isinstance(scheduler, ScheduleLR) and scheduler.skipped is None:
-            scheduler.skipped = 0
+        if isinstance(scheduler, ScheduleLR):
+            scheduler.count_skips(state.global_step - scheduler.last_epoch)
         workers = gather_object([{"rank": args.process_index, "pid": os.getpid(), "host": socket.gethostname()}])
         if told := os.environ.get(WORKERS):
             Path(told, str(os.getpid())).touch()
         if state.is_world_process_zero:
             Path(str(args.output_dir)).mkdir(parents=True, exist_ok=True)
-            write(Path(str(args.output_dir)) / RUN, json.dumps({"cools_down": self.cools_down, "workers": workers}, indent=1))
+            _announce(Path(str(args.output_dir)) / RUN, workers, self.cools_down)
             for step, folder in _checkpoints(Path(str(args.output_dir))):
                 if step > state.global_step:  # will be written again, file by file
                     (folder / MANIFEST).unlink(missing_ok=True)
@@ -153,7 +163,7 @@ class Checkpoints(TrainerCallback):
     def on_optimizer_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Counts an update that an overflow skipped: the schedule does not advance then, the run's step does."""
         if getattr(kwargs.get("optimizer"), "step_was_skipped", False) and isinstance(kwargs["lr_scheduler"], ScheduleLR):
-            kwargs["lr_scheduler"].skipped = (kwargs["lr_scheduler"].skipped or 0) + 1
+            kwargs["lr_scheduler"].note_skip(state.global_step)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -168,8 +178,8 @@ class Checkpoints(TrainerCallback):
         PartialState().wait_for_everyone()
         if state.is_world_process_zero:
             run = Path(str(args.output_dir))
-            kept = any(keep(state.global_step) for keep in self.keep)
-            seal(run / f"checkpoint-{state.global_step}", kept=kept)
+            folder = run / f"checkpoint-{state.global_step}"
+            seal(folder, kept=self.keep(state.global_step) or _kept(folder))  # another of this class may want it
             self._rotate(run, state)
 
     def on_stream_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

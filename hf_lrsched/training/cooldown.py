@@ -210,7 +210,8 @@ class CooldownCallback(Checkpoints):
         whole = min(max(round(steps), 1), state.max_steps - step)
         at = scheduler.last_epoch
         own_end = math.inf if self._open(scheduler) else scheduler.planned.total
-        if whole < 1 or scheduler.planned(at) <= self.to or own_end <= at + whole:
+        falling = scheduler.planned.split(at)[1] > 0 and scheduler.planned.min_lr > 0
+        if whole < 1 or scheduler.planned(at) <= self.to or own_end <= at + whole or falling:
             if first_process():
                 logger.warning(
                     "asked to cool down (%s) at step %d, where the schedule is as low or ends as soon by itself", reason, step

@@ -17,6 +17,7 @@ Importing this module loads neither torch nor transformers; `mend` is called whe
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,9 +53,6 @@ def _load(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) -> 
     done = wrapped(*args, **kwargs)
     if checkpoint is not None:
         _check_step(Path(checkpoint), trainer)
-        cooldown = getattr(trainer.lr_scheduler, "cooldown", None)
-        if cooldown is not None:  # the run is over behind it, also where nobody gave it a CooldownCallback this time
-            trainer.state.max_steps = min(trainer.state.max_steps, cooldown.end)
     return done
 
 
@@ -113,9 +111,10 @@ def _check_step(checkpoint: Path, trainer: Any) -> None:
     """Refuses a schedule that stands at another step than the run, but for updates that were counted as skipped."""
     from .scheduler import ScheduleLR
 
-    scheduler, steps = trainer.lr_scheduler, trainer.state.global_step
-    if not isinstance(scheduler, ScheduleLR):
+    scheduler, file = trainer.lr_scheduler, checkpoint / "trainer_state.json"
+    if not isinstance(scheduler, ScheduleLR) or not file.is_file():
         return
+    steps = json.loads(file.read_text("utf-8"))["global_step"]  # the Trainer's own is not there yet in Transformers 5.0
     behind = steps - scheduler.last_epoch
     may_have_skipped = (checkpoint / "scaler.pt").exists() or trainer.is_deepspeed_enabled  # fp16, with nobody counting
     if behind < 0 or (behind != (scheduler.skipped or 0) and not (scheduler.skipped is None and may_have_skipped)):
@@ -128,9 +127,12 @@ def _check_step(checkpoint: Path, trainer: Any) -> None:
 
 def _batches(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) -> Any:
     callbacks = [one for one in trainer.callback_handler.callbacks if hasattr(one, "on_stream_end")]
-    if not callbacks:
+    cooldown = getattr(trainer.lr_scheduler, "cooldown", None)
+    if not callbacks and cooldown is None:
         return wrapped(*args, **kwargs)
     state, control = trainer.state, trainer.control
+    if cooldown is not None:  # the run is over behind it, also where nobody gave it a CooldownCallback this time
+        state.max_steps = min(state.max_steps, cooldown.end)
     if state.global_step >= state.max_steps:  # a finished run was resumed: the loop would train one step more
         control.should_training_stop = True
     if control.should_training_stop:

@@ -13,13 +13,15 @@ What it does not know: optimizers (`scheduler` does) and files (`checkpoints` do
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..schedules.lengths import Horizon, default_warmup
+from ..schedules.checks import real
+from ..schedules.lengths import Horizon, Length, default_warmup
 from ..schedules.phase import Phase
 from ..schedules.schedule import Schedule
 from ..schedules.shapes import LINEAR
@@ -47,6 +49,14 @@ class Resume:
     policy: str = "configured"
     steps: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.policy not in POLICIES:
+            raise ValueError(f"on_resume={self.policy!r} is not a policy; the policies are {', '.join(POLICIES)}")
+        if self.steps is None:
+            return
+        _check_glides(self.policy, self.steps)
+        real("resume_steps", self.steps, least=0)
+
     @classmethod
     def of(cls, words: Mapping[str, Any], run: Horizon) -> tuple[Resume, dict[str, Any]]:
         """What `words` say about resuming, and the rest of them.
@@ -59,13 +69,16 @@ class Resume:
         """
         rest = {word: value for word, value in words.items() if word not in WORDS}
         policy, length = words.get("on_resume") or "configured", words.get("resume_steps")
-        if policy not in POLICIES:
-            raise ValueError(f"on_resume={policy!r} is not a policy; the policies are {', '.join(POLICIES)}")
         if length is None:
             return cls(policy), rest
-        if policy != "glide":
-            raise ValueError(f"resume_steps={length!r} is for on_resume='glide', but on_resume is '{policy}'; remove it")
+        if policy in POLICIES:
+            _check_glides(policy, length)
         return cls(policy, run.told(words)[0].steps_of(length, "resume_steps")), rest
+
+
+def _check_glides(policy: str, length: Length) -> None:
+    if policy != "glide":
+        raise ValueError(f"resume_steps={length!r} is for on_resume='glide', but on_resume is '{policy}'; remove it")
 
 
 @dataclass(frozen=True)
@@ -241,12 +254,13 @@ def _changes(saved: Saved, now: Course, dropped: Glide | None) -> list[Row]:
         rows.append(("steps", f"{spec.total:g}", f"{now.schedule.total:g}", "in the schedule's"))
     if saved.peaks is not None and saved.peaks != now.peaks:
         effect = _effect(_lr(now.schedule, step, old_peaks[0]), now.schedule.lr(step, now.peaks[0]))
-        rows.append(("peak LR", _shown(saved.peaks), _shown(now.peaks), effect))
+        old, new = (_shown(peaks, saved.peaks, now.peaks) for peaks in (saved.peaks, now.peaks))
+        rows.append(("peak LR", old, new, effect))
     if spec is not None and _momentum(spec) != _momentum(now.schedule):
         old, new = (f"{one.momentum(step):.3g} now" if one.momentum else "left alone" for one in (spec, now.schedule))
         rows.append(("momentum", old, new, "none"))
     if dropped is not None:
-        effect = _effect(dropped.mixed(step, [0.0] * len(dropped.lrs))[0], now.schedule.lr(step, now.peaks[0]))
+        effect = _effect((saved.lrs or dropped.lrs)[0], now.schedule.lr(step, now.peaks[0]))
         rows.append(("glide", f"until step {dropped.start + dropped.steps:g}", "dropped", effect))
     return rows
 
@@ -278,9 +292,14 @@ def _phase(length: float, phase: Phase) -> str:
     return f"{phase.name} {length:g} to {phase.last:.3g}" + ("" if phase.shape == LINEAR else f" {phase.shape}")
 
 
-def _shown(values: Sequence[float]) -> str:
-    distinct = list(dict.fromkeys(values))
-    return ", ".join(f"{value:g}" for value in distinct[:4]) + (", ..." if len(distinct) > 4 else "")
+def _shown(values: Sequence[float], old: Sequence[float], new: Sequence[float]) -> str:
+    """`values` of the groups in which old and new differ; once where all groups have the same."""
+    if len(set(old)) == len(set(new)) == 1:
+        return f"{values[0]:g}"
+    if len(old) != len(new):
+        return f"{len(values)} groups"
+    differ = [i for i, (one, other) in enumerate(zip(old, new, strict=True)) if one != other]
+    return ", ".join(f"{values[i]:g} (group {i})" for i in differ[:4]) + (", ..." if len(differ) > 4 else "")
 
 
 def _effect(before: float, after: float) -> str:
@@ -304,9 +323,11 @@ def _decision(saved: Saved, now: Course, course: Course, resume: Resume) -> str:
     """What the policy makes of it, in a sentence."""
     step = saved.step
     if resume.policy == "glide" and course.glide is not None:
+        end = course.glide.start + course.glide.steps
+        late = "" if end <= now.schedule.total else f", which ends before, at step {now.schedule.total:g}"
         return (
             f"on_resume='glide': the LR moves from {course.glide.lrs[0]:.4g} to the configured schedule over "
-            f"{course.glide.steps:g} steps"
+            f"{course.glide.steps:g} steps{late}"
         )
     if resume.policy == "checkpoint":
         text = "on_resume='checkpoint': what was saved goes on, what is configured now is set aside"
@@ -318,11 +339,11 @@ def _decision(saved: Saved, now: Course, course: Course, resume: Resume) -> str:
             )
         return text
     text = f"on_resume='configured': the run goes on at step {step} with what is configured now"
-    jump = max(
-        (abs(new - old) / old for old, new in zip(saved.lrs or (), now.lrs(step), strict=False) if old > 0), default=0.0
-    )
+    pairs = [(old, new) for old, new in zip(saved.lrs or (), now.lrs(step), strict=False) if old != new]
+    jump = max((abs(new - old) / old if old > 0 else math.inf for old, new in pairs), default=0.0)
     if jump > _JUMP:
-        text += f", and its LR jumps by {jump:.0%}; {_others('configured')}"
+        how = f"jumps by {jump:.0%}" if math.isfinite(jump) else "jumps up from 0"
+        text += f", and its LR {how}; {_others('configured')}"
     return text
 
 

@@ -66,7 +66,9 @@ class ScheduleLR(LRScheduler):
         self.planned = schedule  # the same before a cooldown on demand
         self.cooldown: Cooldown | None = None
         self.glide: Glide | None = None
-        self.skipped: int | None = None  # updates that moved no weights; None where nobody counts them
+        self.skipped: int | None = None  # updates that moved no weights; None where nobody has counted them
+        self.counting = False  # whether somebody counts them now
+        self._last_skip = -1
         self.resume = resume or Resume()
         self._momentum = schedule.momentum
         self._told = False  # that the optimizer has no momentum to move
@@ -185,6 +187,17 @@ class ScheduleLR(LRScheduler):
         self._find_momentum()
         self._apply()
 
+    def count_skips(self, behind: int) -> None:
+        """From now on updates that are skipped are counted; the schedule is `behind` the run by those that were."""
+        self.counting = True
+        self.skipped = behind if self.skipped is None else self.skipped
+
+    def note_skip(self, step: int) -> None:
+        """The update of the run's `step` moved no weights; told twice is the same as once."""
+        if step != self._last_skip:
+            self._last_skip = step
+            self.skipped = (self.skipped or 0) + 1
+
     def state_dict(self) -> dict[str, Any]:
         """Plain types alone, so that ``torch.load(weights_only=True)`` reads it."""
         state = {
@@ -193,7 +206,7 @@ class ScheduleLR(LRScheduler):
             "base_lrs": [_as_float(lr) for lr in self.base_lrs],
             "_last_lr": self.get_last_lr(),
             "schedule": to_spec(self.planned),
-            "skipped": self.skipped,
+            "skipped": self.skipped if self.counting else None,
         }
         if self.cooldown is not None:
             state["cooldown"] = vars(self.cooldown)

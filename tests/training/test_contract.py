@@ -1,14 +1,16 @@
-"""Transformers' internals that `registration` touches, as it touches them.
+"""Transformers' internals that `registration` and `host` touch, as they touch them.
 
 Runs against the newest Transformers and, from `test_oldest`, against the oldest supported one. A test that fails here
-says what Transformers changed and which part of `registration` rests on it.
+says what Transformers changed and which part of the two rests on it.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import pickle
+import shutil
 from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
@@ -22,12 +24,14 @@ import transformers.trainer
 import transformers.trainer_pt_utils
 import transformers.trainer_utils
 import transformers.training_args
+import wrapt
 from torch import nn
 from torch.optim import SGD
+from torch.utils.data import IterableDataset
 from transformers import Trainer, TrainingArguments
 
 from hf_lrsched import CATALOGUE, ScheduleLR, register, unregister, wsd
-from hf_lrsched.training import registration
+from hf_lrsched.training import host, registration
 
 VERSION = f"Transformers {transformers.__version__}"
 
@@ -99,9 +103,9 @@ def test_every_name_of_transformers_is_known_without_importing_it(unregistered: 
 
 def test_the_modules_that_are_hooked_are_those_that_hold_the_names() -> None:
     where = f"{VERSION}: %s is not where registration._HOOKED looks for it"
-    for module, name in registration._HOOKED.items():
-        held = getattr(importlib.import_module(module), name, None)
-        assert getattr(held, "__module__", None) == module, where % name
+    for hooked, name in registration._HOOKED.items():
+        held = getattr(importlib.import_module(hooked), name, None)
+        assert getattr(held, "__module__", None) == hooked, where % name
     assert transformers.get_scheduler is optimization.get_scheduler, where % "transformers.get_scheduler"
     for module in (optimization, transformers.training_args):
         assert module.SchedulerType is SchedulerType, f"{VERSION}: {module.__name__} has a SchedulerType of its own"
@@ -284,3 +288,132 @@ def test_training_args_bin_is_written_by_pickle_and_opens(run: Path) -> None:
     assert type(loaded.lr_scheduler_type) is str, f"{VERSION}: training_args.bin does not hold the plain name"
     assert (loaded.lr_scheduler_type, loaded.lr_scheduler_kwargs) == ("wsd", {"warmup": 1})
     assert optimization.get_scheduler(loaded.lr_scheduler_type, sgd(), 0, 4).schedule == wsd(4)
+
+
+# The two methods of Trainer that `host` is put around
+
+
+@pytest.fixture
+def unmended() -> Iterator[None]:
+    """Trainer as it is without `host`, while our schedules stay registered."""
+    host.unmend(transformers.trainer)
+    yield
+    host.mend(transformers.trainer)
+
+
+SIGNATURES = {
+    "_load_optimizer_and_scheduler": ["self", "checkpoint"],
+    "get_batch_samples": ["self", "epoch_iterator", "num_batches", "device"],
+}
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_the_methods_are_trainers_own_and_take_what_ours_pass_on(unmended: None, name: str) -> None:
+    assert name in Trainer.__dict__, f"{VERSION}: Trainer has no {name} of its own; see host.MENDED"
+    signature = list(inspect.signature(Trainer.__dict__[name]).parameters)
+    assert signature == SIGNATURES[name], f"{VERSION}: Trainer.{name} takes something else; see host"
+
+
+def test_every_method_that_is_mended_is_looked_at_here() -> None:
+    assert set(host.MENDED) == set(SIGNATURES)
+
+
+def test_mending_twice_is_mending_once_and_unmending_leaves_trainer_as_it_was(unregistered: None) -> None:
+    before = dict(vars(Trainer))
+    assert not any(isinstance(before[name], wrapt.FunctionWrapper) for name in host.MENDED)
+    host.unmend(transformers.trainer)
+    assert dict(vars(Trainer)) == before
+    register()
+    mended = dict(vars(Trainer))
+    assert {name for name in before if mended[name] is not before[name]} == set(host.MENDED)
+    assert mended.keys() == before.keys()
+    assert all(mended[name].__wrapped__ is before[name] for name in host.MENDED)
+    host.mend(transformers.trainer)
+    register()
+    assert all(vars(Trainer)[name] is mended[name] for name in mended)
+    unregister()
+    assert dict(vars(Trainer)) == before
+    assert all(vars(Trainer)[name] is before[name] for name in before)
+
+
+class Recorded(Trainer):
+    """Tells what it is asked for, as `host` is."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.loads: list[Any] = []
+        self.batches: list[Any] = []
+        super().__init__(*args, **kwargs)
+
+    def _load_optimizer_and_scheduler(self, *args: Any, **kwargs: Any) -> Any:
+        self.loads.append((args, kwargs, type(self.lr_scheduler)))
+        return super()._load_optimizer_and_scheduler(*args, **kwargs)
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        got = super().get_batch_samples(*args, **kwargs)
+        self.batches.append((args[1:], kwargs, len(got[0]), self.state.global_step))
+        return got
+
+
+def recorded(folder: Path, dataset: Any = None, **given: Any) -> Any:
+    data: Any = [{"x": torch.ones(2), "labels": torch.ones(())}] * 8 if dataset is None else dataset
+    return Recorded(model=Tiny(), args=arguments(folder, **given), train_dataset=data)
+
+
+def test_the_trainer_loads_by_that_method_once_the_scheduler_is_made(run: Path, tmp_path: Path) -> None:
+    checkpoint = str(run / "checkpoint-3")
+    made = recorded(tmp_path, max_steps=4, lr_scheduler_kwargs={"warmup": 1})
+    made.train(resume_from_checkpoint=checkpoint)
+    said = f"{VERSION}: Trainer loads optimizer and scheduler in another way; see host._load"
+    assert made.loads == [((checkpoint,), {}, ScheduleLR)], said
+
+
+def test_a_checkpoint_holds_the_step_of_the_run(run: Path) -> None:
+    state = json.loads((run / "checkpoint-3" / "trainer_state.json").read_text())
+    assert state["global_step"] == 3, f"{VERSION}: trainer_state.json does not hold the run's step any more"
+
+
+def test_the_trainer_gets_the_batches_of_every_update_by_that_method(tmp_path: Path) -> None:
+    made = recorded(tmp_path, max_steps=3, per_device_train_batch_size=2, gradient_accumulation_steps=2)
+    made.train()
+    expected: list[Any] = [((2, made.args.device), {}, 2, step) for step in range(3)]
+    assert made.batches == expected, f"{VERSION}: Trainer gets its batches in another way; see host._batches"
+
+
+def test_a_finished_run_that_is_resumed_within_an_epoch_still_trains_one_step_more(run: Path, tmp_path: Path) -> None:
+    made = trainer(tmp_path, max_steps=3, per_device_train_batch_size=2, lr_scheduler_kwargs={"warmup": 1})
+    made.train(resume_from_checkpoint=str(run / "checkpoint-3"))
+    if made.state.train_batch_size == 8:
+        pytest.skip(f"{VERSION} goes on with the checkpoint's batch size, and then an epoch is over")
+    said = f"{VERSION} does not train on where a finished run is resumed; host._batches need not stop it any more"
+    assert made.state.global_step == 4, said
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        return iter([{"x": torch.ones(2), "labels": torch.ones(())}] * 16)
+
+
+def test_a_stream_that_has_ended_is_still_asked_for_every_update_that_is_left(tmp_path: Path) -> None:
+    made = recorded(tmp_path, Stream(), max_steps=6)
+    made.train()
+    empty = [step for *_, batches, step in made.batches if not batches]
+    said = f"{VERSION} does not ask an ended stream for every update that is left; host._batches need not end the epoch"
+    assert empty == [2] * 4 + [4] * 4, said
+
+
+def test_a_checkpoint_of_ours_still_ends_in_a_key_error_under_transformers_own_schedules(
+    unmended: None, run: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyError) as error:  # the README names it
+        trainer(tmp_path, max_steps=4, lr_scheduler_type="linear").train(resume_from_checkpoint=str(run / "checkpoint-3"))
+    assert error.value.args == ("lr_lambdas",), f"{VERSION} refuses our checkpoint in other words than the README names"
+
+
+@pytest.mark.parametrize("missing", ["scheduler.pt", "optimizer.pt"])
+def test_a_missing_file_is_still_passed_over_in_silence(unmended: None, missing: str, run: Path, tmp_path: Path) -> None:
+    checkpoint = shutil.copytree(run / "checkpoint-3", tmp_path / "checkpoint-3")
+    (checkpoint / missing).unlink()
+    made = trainer(tmp_path, max_steps=4, lr_scheduler_kwargs={"warmup": 1})
+    made.train(resume_from_checkpoint=str(checkpoint))
+    said = f"{VERSION} does not start the schedule anew any more where {missing} is missing; host need not look for it"
+    assert (made.state.global_step, made.lr_scheduler.last_epoch) == (4, 1), said
