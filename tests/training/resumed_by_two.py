@@ -25,3 +25,4 @@ if __name__ == "__main__":
         "said": said,
     }
     Path(f"told-{made.args.process_index}.json").write_text(json.dumps(told))
+    made.accelerator.end_training()  # a process group that is left to the interpreter's end may abort there
