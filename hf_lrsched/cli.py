@@ -9,11 +9,13 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 
@@ -36,15 +38,21 @@ def cooldown(run: Path, steps: int | None) -> None:
     """Tell the run in the folder RUN to start its decay now, and to stop behind it.
 
     The run must have been started with CooldownCallback (recipes/pretrain.py: any of --cooldown_steps, --cooldown_at,
-    --finish_by, --patience). It looks for this every second.
+    --finish_by, --patience). It looks for this every second; several processes look every ten steps.
 
     Example:  hf-lrsched cooldown runs/pretrain --steps 500
     """
-    if not (run / _RUN).is_file() or not json.loads((run / _RUN).read_text("utf-8"))["cools_down"]:
+    about = _read(run / _RUN)
+    if not about.get("cools_down"):
         raise click.ClickException(f"{run} is not the folder of a run with CooldownCallback, so nobody would look for this")
     if (run / _RECORD).exists():
-        told = json.loads((run / _RECORD).read_text("utf-8"))
-        raise click.ClickException(f"the run in {run} already cools down, from step {told['at']} on ({told['reason']})")
+        told = _read(run / _RECORD)
+        first = told.get("at", 0) + told.get("skipped", 0)
+        raise click.ClickException(f"the run in {run} already cools down, from step {first} on ({told.get('reason')})")
+    workers = about.get("workers", [])
+    here = [worker["pid"] for worker in workers if worker["host"] == socket.gethostname()]
+    if here and len(here) == len(workers) and not any(map(_is_there, here)):
+        raise click.ClickException(f"the run in {run} is over, or was killed: none of its processes is there")
     beside = run / f".{_REQUEST}.{os.getpid()}"
     beside.write_text(json.dumps({} if steps is None else {"steps": steps}), "utf-8")
     os.replace(beside, run / _REQUEST)
@@ -80,6 +88,25 @@ def run(module: bool, command: tuple[str, ...]) -> None:
             signal.signal(number, pass_on)
         code = started.wait()
     sys.exit(code if code >= 0 else 128 - code)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """What a run has written; nothing where it is not there or cannot be read."""
+    try:
+        read = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return read if isinstance(read, dict) else {}
+
+
+def _is_there(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _send(process: int, number: int) -> None:

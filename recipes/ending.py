@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from recipe import stop
 from transformers import Trainer, TrainingArguments
 
-from hf_lrsched import BranchPlan, CooldownCallback, Horizon
+from hf_lrsched import BranchPlan, Checkpoints, CooldownCallback, Horizon
+from hf_lrsched.schedules.catalogue.entry import find
 from hf_lrsched.schedules.lengths import default_warmup
+from hf_lrsched.training.triggers import LATE
 
 CEILING = 10**9  # steps that no run takes
 
@@ -27,6 +29,9 @@ class Ending:
     cooldown_at: str | None = field(default=None, metadata={"help": "Start it at this step, or at '1.5B tokens'."})
     finish_by: str | None = field(default=None, metadata={"help": "Start it in time to be over by '18:00', or within '6h'."})
     patience: int | None = field(default=None, metadata={"help": "Start it after so many evaluations without improvement."})
+    save_at: str | None = field(
+        default=None, metadata={"help": "Save at these steps, '640,1280', and keep those checkpoints."}
+    )
 
     @property
     def on_demand(self) -> bool:
@@ -40,10 +45,12 @@ def open_ended(ending: Ending, args: TrainingArguments, tokens_per_step: float) 
         stop(
             f"a run that ends on demand stays at its peak until then: lr_scheduler_type is {args.lr_scheduler_type}, not wsd"
         )
+    if ending.patience is not None and str(getattr(args.eval_strategy, "value", args.eval_strategy)) == "no":
+        stop(f"--patience {ending.patience} counts evaluations, and --eval_strategy is no; set it to steps")
     args.max_steps = args.max_steps if args.max_steps > 0 else CEILING
     words = dict(args.lr_scheduler_kwargs or {})
     shape = str(words.pop("shape", "1-sqrt"))
-    if not args.warmup_steps and not any("warmup" in word for word in words):
+    if not args.warmup_steps and not any(find("wsd").meaning(word) == "warmup" for word in words):
         words["warmup"] = round(default_warmup(args.max_steps))  # 2000 under an open ceiling: shipped pre-training recipes
     args.lr_scheduler_kwargs = {**words, "decay": 0}
     try:
@@ -63,7 +70,8 @@ def held_back(ending: Ending, args: TrainingArguments) -> int:
     """Examples of a stream that the decay is to run on; 0 where its length in steps is not known before."""
     steps = ending.cooldown_steps or ""
     each = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-    return int(steps) * each if steps.isdecimal() else 0
+    late = LATE if args.world_size > 1 else 0
+    return (int(steps) + late) * each if steps.isdecimal() else 0
 
 
 def train_budgets(
@@ -78,14 +86,26 @@ def train_budgets(
     warmup = args.warmup_steps or words.pop("warmup", None)
     try:
         steps = Horizon(10**12, tokens_per_step=tokens_per_step)
-        budgets = [round(steps.steps_of(budget, "budgets")) for budget in str(ending.budgets).split(",")]
+        given = str(ending.budgets).split(",")
+        if shares := [budget for budget in given if "%" in budget or budget.strip().startswith((".", "0"))]:
+            stop(f"--budgets {', '.join(shares)}: a budget is a number of steps or of tokens, not a share")
+        budgets = [round(steps.steps_of(budget, "budgets")) for budget in given]
         plan = BranchPlan(budgets, warmup=warmup, **words)
+        args.lr_scheduler_kwargs, args.warmup_steps = None, 0  # the plan's, from here on
         say(args, str(plan))
         branches = plan.run(make_trainer, args)
     except ValueError as error:
         stop(str(error))
     say(args, plan.table(branches))
     say(args, f"models: {args.output_dir}/branch-*")
+
+
+def saves(ending: Ending) -> Checkpoints:
+    """The callback that seals checkpoints, and saves where --save_at says."""
+    try:
+        return Checkpoints(at=[int(step) for step in ending.save_at.split(",")] if ending.save_at else ())
+    except ValueError:
+        stop(f"--save_at {ending.save_at} is not a list of steps such as 640,1280")
 
 
 def say(args: TrainingArguments, text: str) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 import embedded
-from ending import Ending, held_back, open_ended, train_budgets
+from ending import Ending, held_back, open_ended, saves, train_budgets
 from recipe import Data, columns, load, need_column, need_model, parse, plan, run, stop, unused
 from transformers import (
     AutoConfig,
@@ -111,6 +111,5 @@ if ending.budgets:
     train_budgets(ending, args, tokens_per_step, make_trainer)
 else:
     trainer = make_trainer(args)
-    if cooldown is not None:
-        trainer.add_callback(cooldown)
+    trainer.add_callback(cooldown or saves(ending))
     run(trainer, plan(trainer, tokens_per_step, open_ended=cooldown is not None), beside_a_bigram)

@@ -31,9 +31,9 @@ from hf_lrsched.show.text import phase_list, run_summary
 from hf_lrsched.training.branches import PLAN
 from hf_lrsched.training.checkpoints import Checkpoints, last_complete
 from hf_lrsched.training.registration import planned
+from hf_lrsched.training.together import agreed
 
 PRESETS = Path(__file__).parent / "presets"
-ENDINGS = ("--budgets", "--cooldown_steps", "--cooldown_at", "--finish_by", "--patience")  # of pretrain.py
 _ON_CPU = {"--use_cpu": "True", "--bf16": "False"}
 _LOADERS = {".txt": "text", ".md": "text", ".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
 
@@ -87,13 +87,15 @@ def parse(recipe: str, *classes: type) -> tuple[Any, ...]:
     args = next(one for one in parsed if isinstance(one, TrainingArguments))
     if not 0 < args.learning_rate < math.inf:
         stop(f"learning_rate={args.learning_rate} must be a number above 0")
-    _check_data(next(one for one in parsed if isinstance(one, Data)), args, endless=any(flag in argv for flag in ENDINGS))
+    ending = next((one for one in parsed if hasattr(one, "budgets")), None)  # pretrain.py's alone
+    budgets = ending is not None and ending.budgets is not None
+    endless = ending is not None and (budgets or ending.on_demand)
+    _check_data(next(one for one in parsed if isinstance(one, Data)), args, endless=endless)
     _check_processes(args)
     default = f"runs/{recipe}"
-    if "--budgets" in argv:
-        default += "-budgets"
-        args.output_dir = default if "--output_dir" not in argv else args.output_dir
-    if "--budgets" not in argv or not (Path(args.output_dir) / PLAN).exists():  # the same plan goes on
+    if budgets and args.output_dir == default:
+        args.output_dir = default = f"{default}-budgets"
+    if not budgets or not agreed(lambda: (Path(args.output_dir) / PLAN).exists()):  # the same plan goes on
         _choose_folder(args, default=default)
     if args.process_index == 0:
         print(f"settings: {preset}, and the command line", flush=True)
@@ -162,7 +164,7 @@ def _choose_folder(args: TrainingArguments, default: str) -> None:
         stop(f"{args.output_dir} is not empty; give another --output_dir, or --resume_from_checkpoint to go on with it")
     args.output_dir = chosen[0]
     if resume is not None and resume.lower() == "true":
-        last = last_complete(args.output_dir)
+        last = agreed(lambda: last_complete(args.output_dir))
         args.resume_from_checkpoint = last or stop(f"there is no complete checkpoint in {args.output_dir} to resume from")
 
 
@@ -287,7 +289,12 @@ def run(trainer: Trainer, schedule: hf_lrsched.Schedule | None, report: Callable
     trainer.args.eval_on_start = True
     if not any(isinstance(callback, Checkpoints) for callback in trainer.callback_handler.callbacks):
         trainer.add_callback(Checkpoints())
-    trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
+    try:
+        trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
+    except ValueError as error:
+        if trainer.state.log_history or trainer.state.global_step:  # not one of the checks before the first step
+            raise
+        stop(str(error))
     if schedule is not None:
         schedule = trainer.lr_scheduler.schedule  # a cooldown or a resume policy may have changed it
     after: dict[str, float] = trainer.evaluate()

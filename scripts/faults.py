@@ -26,10 +26,12 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import safetensors.torch
 import torch
 from safetensors.torch import load_file
 from torch import nn
@@ -114,7 +116,19 @@ class Events(TrainerCallback):
             whole_write(path, text)
             self.happened("after a manifest")
 
+        whole_weights, whole_removal = safetensors.torch.save_file, shutil.rmtree
+
+        def save_file(tensors: Any, file: Any, *args: Any, **kwargs: Any) -> None:
+            self.happened("save")
+            whole_weights(tensors, file, *args, **kwargs)
+            self.happened("half-written file", lambda: _halve(Path(file)))
+
+        def remove(folder: Any, **kwargs: Any) -> None:
+            self.happened("deletion", lambda: [file.unlink() for file in sorted(Path(folder).iterdir())[::2]])
+            whole_removal(folder, **kwargs)
+
         torch.save, TrainerState.save_to_json = save, save_to_json  # type: ignore[assignment]
+        safetensors.torch.save_file, checkpoints.shutil = save_file, SimpleNamespace(rmtree=remove)
         for name in ("checkpoints", "branches", "cooldown", "snapshots"):
             vars(sys.modules[f"hf_lrsched.training.{name}"])["write"] = write
 

@@ -14,17 +14,19 @@ import shlex
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ..schedules.catalogue import wsd
+from ..schedules.catalogue import build
 from ..schedules.checks import whole
 from ..schedules.lengths import Horizon, Length
 from ..schedules.schedule import Schedule
 from ..schedules.shapes import parse
 from .checkpoints import Checkpoints, is_complete, last_complete, write
-from .resume import expected_change
+from .resume import WORDS, expected_change
+from .together import agreed
 
 PLAN = "hf_lrsched_plan.json"
 _RESULT = "hf_lrsched_result.json"
@@ -92,32 +94,35 @@ class BranchPlan:
     @property
     def trunk(self) -> Schedule:
         """The trunk's schedule: a warm-up and then the peak, so that extending it changes no step before."""
-        return wsd(self.trunk_steps, warmup=self.warmup, decay=0, shape=self.shape, **self.kwargs)
+        return build("wsd", self.trunk_steps, **self._words(None))
 
     def branch(self, budget: int) -> Schedule:
         """The schedule of one budget from step 0 on; its branch begins where its decay does."""
-        return wsd(budget, **self._words(budget))
+        return build("wsd", budget, **self._words(budget))
 
     def _words(self, budget: int | None) -> dict[str, Any]:
         decay = 0 if budget is None else self.decays[budget]
         return {"warmup": self.warmup, "decay": decay, "shape": self.shape, **self.kwargs}
 
-    def trunk_arguments(self) -> dict[str, Any]:
-        """What TrainingArguments of the trunk must hold; its Trainer needs `callback` too.
+    def trunk_arguments(self, trunk: str | os.PathLike[str]) -> dict[str, Any]:
+        """What TrainingArguments of a trunk in the folder `trunk` must hold; its Trainer needs `callback` too.
 
-        >>> BranchPlan([100, 200]).trunk_arguments()["max_steps"]
+        >>> BranchPlan([100, 200]).trunk_arguments("out/trunk")["max_steps"]
         160
         """
         words = {"max_steps": self.trunk_steps, "lr_scheduler_type": "wsd", "lr_scheduler_kwargs": self._words(None)}
-        return {**words, "warmup_steps": 0}
+        return {"output_dir": str(trunk), **words, "warmup_steps": 0}
 
     def branch_arguments(self, budget: int, trunk: str | os.PathLike[str]) -> dict[str, Any]:
         """What TrainingArguments of a branch must hold; ``resume_from_checkpoint`` is also for ``trainer.train``.
+
+        Its folder is ``branch-BUDGET`` beside that of the trunk, as a branch in the trunk's own would write over it.
 
         >>> BranchPlan([100, 200]).branch_arguments(100, "out/trunk")["resume_from_checkpoint"]
         'out/trunk/checkpoint-80'
         """
         return {
+            "output_dir": str(Path(trunk).parent / f"branch-{budget}"),
             "max_steps": budget,
             "lr_scheduler_type": "wsd",
             "lr_scheduler_kwargs": self._words(budget),
@@ -128,11 +133,17 @@ class BranchPlan:
     def command(self, budget: int | None, trunk: str | os.PathLike[str]) -> str:
         """The same as flags for the command line of a script that takes TrainingArguments; `budget` None is the trunk.
 
+        The trunk's has ``--save_at``, which recipes/pretrain.py knows; a script of your own gives its Trainer `callback`.
+
         >>> print(BranchPlan([100, 200], warmup=10).command(100, "out/trunk"))
-        --max_steps 100 --lr_scheduler_type wsd --lr_scheduler_kwargs '{"warmup": 10, "decay": 20, "shape": "1-sqrt"}'
+        --output_dir out/branch-100 --max_steps 100 --lr_scheduler_type wsd
+        --lr_scheduler_kwargs '{"warmup": 10, "decay": 20, "shape": "1-sqrt"}'
         --warmup_steps 0 --resume_from_checkpoint out/trunk/checkpoint-80
         """
-        words = self.trunk_arguments() if budget is None else self.branch_arguments(budget, trunk)
+        if budget is None:
+            words = {**self.trunk_arguments(trunk), "save_at": ",".join(map(str, self.points.values()))}
+        else:
+            words = self.branch_arguments(budget, trunk)
         parts = ((f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)) for name, value in words.items())
         return shlex.join(chain.from_iterable(parts))
 
@@ -176,10 +187,15 @@ class BranchPlan:
 
         Returns:
             the branches, from the smallest budget to the largest.
+
+        Raises:
+            ValueError: where the folder holds another plan, or `args` something that a plan cannot go with.
+            RuntimeError: where a training of the trunk ended before it had saved what it was for.
         """
         out = Path(args.output_dir)
-        self._check_plan(out, args)
-        done = {budget: self._result(out, budget, args) for budget in self.budgets}
+        self._check_arguments(args)
+        agreed(lambda: self._check_plan(out, args))
+        done = agreed(lambda: {budget: self._result(out, budget, args) for budget in self.budgets})
         self._train_trunk(make_trainer, args, out, [self.points[budget] for budget in self.budgets if not done[budget]])
         branches = []
         for budget in self.budgets:
@@ -190,23 +206,35 @@ class BranchPlan:
 
     def _train_trunk(self, make_trainer: Callable[[Any], Any], args: Any, out: Path, points: list[int]) -> None:
         """Trains what is missing of `points`, each stretch from the last checkpoint before it."""
-        while missing := sorted(step for step in points if _point(out, step) is None):
-            there = [step for step in self.points.values() if _point(out, step)]
-            stretch = [step for step in missing if not any(missing[0] < other < step for other in there)]
-            start = max((last_complete(trunk, before=missing[0]) for trunk in _trunks(out)), key=_step, default=None)
-            folder = _folder(out, start)
-            words = {**self.trunk_arguments(), "max_steps": stretch[-1], "output_dir": str(folder)}
-            trainer = make_trainer(_changed(args, words))
+        while found := agreed(lambda: self._missing(out, points)):
+            stretch, start, folder = found
+            trainer = make_trainer(_changed(args, {**self.trunk_arguments(folder), "max_steps": stretch[-1]}))
             trainer.add_callback(Checkpoints(at=stretch))
             _go_on(trainer, start)
             trainer.accelerator.wait_for_everyone()
+            if agreed(partial(_point, out, stretch[0])) is None:
+                raise RuntimeError(
+                    f"the trunk's training ended at step {trainer.state.global_step} without a complete checkpoint of step "
+                    f"{stretch[0]}; did a callback end it?"
+                )
+
+    def _missing(self, out: Path, points: list[int]) -> tuple[list[int], str | None, str] | None:
+        """What is to be trained next of the trunk: the points on the way, the checkpoint to go on from, and the folder."""
+        missing = sorted(step for step in points if _point(out, step) is None)
+        if not missing:
+            return None
+        there = [step for step in self.points.values() if _point(out, step)]
+        stretch = [step for step in missing if not any(missing[0] < other < step for other in there)]
+        start = max((last_complete(trunk, before=missing[0]) for trunk in _trunks(out)), key=_step, default=None)
+        return stretch, start, str(_folder(out, start))
 
     def _train_branch(self, budget: int, make_trainer: Callable[[Any], Any], args: Any, out: Path) -> dict[str, Any]:
-        folder, point = out / f"branch-{budget}", str(_point(out, self.points[budget]))
-        words = {**self.branch_arguments(budget, "."), "resume_from_checkpoint": point, "output_dir": str(folder)}
+        folder = out / f"branch-{budget}"
+        start = agreed(lambda: last_complete(folder) or str(_point(out, self.points[budget])))
+        words = {**self.branch_arguments(budget, out / "trunk"), "resume_from_checkpoint": start}
         trainer = make_trainer(_changed(args, words))
         trainer.add_callback(Checkpoints())
-        _go_on(trainer, last_complete(folder) or point)
+        _go_on(trainer, start)
         metrics = trainer.evaluate() if trainer.eval_dataset is not None else {}
         trainer.save_model(str(folder))
         trainer.save_state()
@@ -216,6 +244,23 @@ class BranchPlan:
         trainer.accelerator.wait_for_everyone()
         return result
 
+    def _check_arguments(self, args: Any) -> None:
+        """Refuses what would make a plan's results other than they seem."""
+        if args.load_best_model_at_end:
+            raise ValueError(
+                "load_best_model_at_end would put an earlier checkpoint in the place of each branch's end; set it to False"
+            )
+        if args.save_only_model:
+            raise ValueError("save_only_model leaves the optimizer out, and branches could not go on; set it to False")
+        if str(getattr(args.save_strategy, "value", args.save_strategy)) == "best":
+            raise ValueError("save_strategy='best' would not save the trunk where branches begin; take 'steps' or 'no'")
+        typed = {name: value for name, value in (args.lr_scheduler_kwargs or {}).items() if name not in ("decay", *WORDS)}
+        own = {**self._words(None), "warmup": self.warmup}
+        other = [f"{name}={value!r}" for name, value in typed.items() if own.get(name) != value]
+        if other or args.warmup_steps not in (0, self.warmup):
+            shown = ", ".join(other) or f"warmup_steps={args.warmup_steps}"
+            raise ValueError(f"{shown} in the arguments is not what the plan was made with; give it to BranchPlan instead")
+
     def _check_plan(self, out: Path, args: Any) -> None:
         """Refuses a folder whose trunk was trained in another way, and notes how this one is."""
         batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
@@ -224,7 +269,7 @@ class BranchPlan:
         file = out / PLAN
         if file.exists():
             _same(json.loads(file.read_text("utf-8")), about, out)
-        elif args.process_index == 0:
+        else:
             out.mkdir(parents=True, exist_ok=True)
             write(file, json.dumps(about, indent=1))
 
@@ -267,9 +312,10 @@ class Branch:
 
 
 def _same(there: dict[str, Any], about: dict[str, Any], folder: Path) -> None:
-    other = [f"{name} {there.get(name)!r}, now {value!r}" for name, value in about.items() if there.get(name) != value]
+    names = [name for name in {**there, **about} if name != "eval_loss"]
+    other = [f"{name} {there.get(name)!r}, now {about.get(name)!r}" for name in names if there.get(name) != about.get(name)]
     if other:
-        raise ValueError(f"{folder} was trained with {'; '.join(other)}; give another output_dir")
+        raise ValueError(f"{folder} was trained with {'; '.join(other)}; give the same, or another output_dir")
 
 
 def _trunks(out: Path) -> list[Path]:

@@ -24,12 +24,12 @@ from accelerate.utils import gather_object
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from .scheduler import ScheduleLR
+from .together import agreed
 
 logger = logging.getLogger(__name__)
 
 MANIFEST = "hf_lrsched_manifest.json"
 RUN = "hf_lrsched_run.json"
-WORKERS = "HF_LRSCHED_WORKERS"  # the folder in which `hf-lrsched run` is told the ids of the processes it is to signal
 _FOLDER = re.compile(r"checkpoint-(\d+)")
 
 
@@ -49,17 +49,34 @@ def last_complete(run: str | os.PathLike[str], before: int | None = None) -> str
     found = sorted(_checkpoints(Path(run)), reverse=True)
     sealed = (Path(run) / RUN).exists() or any((folder / MANIFEST).exists() for _, folder in found)
     whole = is_complete if sealed else _seems_complete
-    return next((str(folder) for step, folder in found if whole(folder) and (before is None or step < before)), None)
+    last = next((str(folder) for step, folder in found if whole(folder) and (before is None or step < before)), None)
+    if last is None and found and before is None:
+        logger.warning("none of the %d checkpoints in %s is complete, so a run there would start anew", len(found), run)
+    return last
 
 
 def is_complete(checkpoint: str | os.PathLike[str]) -> bool:
     """Whether the manifest of `checkpoint` is there and agrees with its files."""
+    return _sizes(Path(checkpoint)) is not None and not damage(checkpoint)
+
+
+def damage(checkpoint: str | os.PathLike[str]) -> str:
+    """What is not as the manifest of `checkpoint` says, in words; "" where all is, or there is no manifest."""
     folder = Path(checkpoint)
+    for name, size in (_sizes(folder) or {}).items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if (there := (folder / name).stat().st_size) != size:
+            return f"{name} has {there} bytes where {size} were written"
+    return ""
+
+
+def _sizes(folder: Path) -> dict[str, int] | None:
     try:
         sizes = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
-        return all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        return False
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return sizes if isinstance(sizes, dict) else None
 
 
 def seal(checkpoint: str | os.PathLike[str], *, kept: bool = False) -> None:
@@ -131,6 +148,8 @@ class Checkpoints(TrainerCallback):
     """
 
     cools_down = False  # whether a request for a cooldown is looked for
+    saves = False  # whether saves are asked for beside those in `at`
+    resumes = True  # whether what is saved is there to be resumed from
 
     def __init__(self, at: Iterable[int] = (), keep: Callable[[int], bool] | None = None) -> None:
         self.at = frozenset(at)
@@ -143,22 +162,51 @@ class Checkpoints(TrainerCallback):
         """Takes over the limit, and unseals what an earlier run of this folder has left beyond the step resumed from.
 
         The ids of the processes are written to ``hf_lrsched_run.json``.
+
+        Raises:
+            ValueError: where the run would write over checkpoints that are to be kept, or what it saves could not serve.
         """
+        run = Path(str(args.output_dir))
+        agreed(lambda: self._check_folder(run, state.global_step))
+        self._check_saves(args)
         if args.save_total_limit is not None and args.save_total_limit > 0:
             self._limit, args.save_total_limit = args.save_total_limit, None
         scheduler = kwargs.get("lr_scheduler")
         if isinstance(scheduler, ScheduleLR):
             scheduler.count_skips(state.global_step - scheduler.last_epoch)
         workers = gather_object([{"rank": args.process_index, "pid": os.getpid(), "host": socket.gethostname()}])
-        if told := os.environ.get(WORKERS):
-            Path(told, str(os.getpid())).touch()
         if state.is_world_process_zero:
-            Path(str(args.output_dir)).mkdir(parents=True, exist_ok=True)
-            _announce(Path(str(args.output_dir)) / RUN, workers, self.cools_down)
-            for step, folder in _checkpoints(Path(str(args.output_dir))):
+            run.mkdir(parents=True, exist_ok=True)
+            for step, folder in _checkpoints(run):
                 if step > state.global_step:  # will be written again, file by file
                     (folder / MANIFEST).unlink(missing_ok=True)
+                elif step == state.global_step and _sizes(folder) is None and _seems_complete(folder):
+                    seal(folder)  # the one that was resumed from, written before this callback was in use
+            _announce(run / RUN, workers, self.cools_down)
         return control
+
+    def _check_folder(self, run: Path, step: int) -> None:
+        beyond = [folder for at, folder in sorted(_checkpoints(run)) if at > step]
+        kept = [folder.name for folder in beyond if _kept(folder) and is_complete(folder)]
+        if kept:
+            raise ValueError(
+                f"{run} holds {', '.join(kept[:3])}{', ...' if len(kept) > 3 else ''}, which are to be kept, and a run from "
+                f"step {step} on would write over them; give another output_dir, resume from the last of them, or remove them"
+            )
+
+    def _check_saves(self, args: TrainingArguments) -> None:
+        if not (self.at or self.saves):
+            return
+        if str(getattr(args.save_strategy, "value", args.save_strategy)) == "best":
+            raise ValueError(
+                f"save_strategy='best' decides after every callback whether to save, so {type(self).__name__} could not save "
+                "where it must; take 'steps', 'epoch' or 'no'"
+            )
+        if args.save_only_model and self.resumes:
+            raise ValueError(
+                f"save_only_model leaves the optimizer out, so nothing could go on from what {type(self).__name__} saves; "
+                "set it to False"
+            )
 
     def on_optimizer_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Counts an update that an overflow skipped: the schedule does not advance then, the run's step does."""
@@ -179,6 +227,8 @@ class Checkpoints(TrainerCallback):
         if state.is_world_process_zero:
             run = Path(str(args.output_dir))
             folder = run / f"checkpoint-{state.global_step}"
+            if not folder.is_dir():  # a trial of a hyper-parameter search saves elsewhere, and is not resumed
+                return
             seal(folder, kept=self.keep(state.global_step) or _kept(folder))  # another of this class may want it
             self._rotate(run, state)
 

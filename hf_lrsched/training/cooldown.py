@@ -11,30 +11,31 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object, reduce
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from ..schedules.checks import share as checked_share
 from ..schedules.lengths import Horizon, Length
+from ..schedules.schedule import Schedule
 from ..schedules.shapes import parse
 from .checkpoints import Checkpoints, write
-from .registration import first_process
+from .registration import first_process, planned
 from .resume import Cooldown
 from .scheduler import ScheduleLR
-from .triggers import LATE, REQUEST, Triggers
+from .together import agreed, first_said
+from .triggers import LATE, Triggers
 
 logger = logging.getLogger(__name__)
 
 RECORD = "cooldown.json"
 
+_NO_RUN = 10**8  # steps that nobody means: the longest published pre-training runs take a few million
 _OPEN = 10**12  # a horizon for lengths that no run's end bounds
 
 
@@ -72,7 +73,7 @@ class CooldownCallback(Checkpoints):
             not one of ours, or depends on the ceiling, and for triggers that could never fire.
     """
 
-    cools_down = True
+    cools_down = saves = True
 
     def __init__(
         self,
@@ -90,11 +91,13 @@ class CooldownCallback(Checkpoints):
         self._run = Horizon(_OPEN, tokens_per_step=tokens_per_step)
         self._length = steps
         self.shape, self.to = str(parse(shape)), checked_share("to", to)
+        if self.to == 1.0:
+            raise ValueError("to=1.0 is the peak itself, so nothing would be cooled down; give less")
         self._at = None if at is None else math.ceil(_whole(self._run, at, "at"))
         self._steps_after(1000)  # reads `steps` now, not when it is needed
         self._triggers = Triggers(finish_by=finish_by, patience=patience, min_improvement=min_improvement)
         self.started: Cooldown | None = None
-        self._pending = self._too_late = False
+        self._pending = self._too_late = self._waiting = False
         self._folder = Path()
 
     def _is_branch_point(self, step: int) -> bool:
@@ -110,16 +113,21 @@ class CooldownCallback(Checkpoints):
         scheduler = kwargs["lr_scheduler"]
         self._check(args, scheduler)
         self._folder = Path(str(args.output_dir))
-        self.started, self._pending, self._too_late = None, False, False
+        self.started, self._pending, self._too_late, self._waiting = None, False, False, False
+        recorded = agreed(lambda: self._recorded(state))
         self._triggers.begin(args, state, kwargs.get("train_dataloader"))
-        recorded = _agreed(self._recorded(state))
         if scheduler.cooldown is not None:
             self.started = scheduler.cooldown
         elif recorded is not None:
             self.started, self._pending = recorded, True
         if self.started is not None:
             self._lower(state, self.started)
-            logger.info("the cooldown of step %d (%s) goes on", self.started.first, self.started.reason)
+            if first_process():
+                logger.warning(
+                    "the cooldown that was decided for step %d (%s) goes on%s",
+                    *(self.started.first, self.started.reason),
+                    f"; remove {self._folder / RECORD} before a run that is not to" if self._pending else "",
+                )
         return control
 
     def _check(self, args: TrainingArguments, scheduler: Any) -> None:
@@ -128,7 +136,7 @@ class CooldownCallback(Checkpoints):
                 f"CooldownCallback cannot cool down {type(scheduler).__name__}; take one of hf_lrsched's schedules, "
                 "such as lr_scheduler_type='wsd' with lr_scheduler_kwargs={'warmup': 500, 'decay': 0}"
             )
-        if self._open(scheduler):
+        if args.max_steps > 0 and (self._open(scheduler) or args.max_steps >= _NO_RUN):
             _check_ceiling(args, scheduler)
 
     def _open(self, scheduler: ScheduleLR) -> bool:
@@ -137,14 +145,7 @@ class CooldownCallback(Checkpoints):
 
     def _recorded(self, state: TrainerState) -> Cooldown | None:
         """The decision that an earlier start of this run has left, on the first process."""
-        if not state.is_world_process_zero:
-            return None
-        record, request = self._folder / RECORD, self._folder / REQUEST
-        if state.global_step == 0:  # another run's
-            for left in (record, request):
-                if left.exists():
-                    os.replace(left, left.with_name(f"{left.name}.old"))
-            return None
+        record = self._folder / RECORD
         try:
             cooldown = Cooldown(**json.loads(record.read_text("utf-8")))
         except OSError:
@@ -163,6 +164,8 @@ class CooldownCallback(Checkpoints):
             self.started = replace(self.started, at=at, skipped=state.global_step - at)
             scheduler.cool_down(self.started)
             self._pending = False
+            if not any("cooldown" in line for line in state.log_history):  # decided by a process that was killed since
+                self._log(state, self.started)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -200,15 +203,25 @@ class CooldownCallback(Checkpoints):
         steps = self._steps_after(state.global_step)
         if state.is_world_process_zero:
             self._triggers.look(steps)
-        asked = self._triggers.asked if state.global_step >= scheduler.planned.warmup else None
-        if PartialState().num_processes > 1:
-            asked = _first_said(asked)
-        return None if asked is None else (asked, _agreed(self._triggers.steps) or steps)
+        asked = first_said(self._triggers.asked)
+        if asked is None:
+            return None
+        if state.global_step < scheduler.planned.warmup and not agreed(lambda: self._triggers.urgent):
+            self._say_waiting(asked, scheduler)
+            return None
+        return asked, agreed(lambda: self._triggers.steps) or steps
+
+    def _say_waiting(self, asked: str, scheduler: ScheduleLR) -> None:
+        if first_process() and not self._waiting:
+            logger.warning("asked to cool down (%s) in the warm-up; it starts at step %g", asked, scheduler.planned.warmup)
+        self._waiting = True
 
     def _start(self, state: TrainerState, control: TrainerControl, scheduler: ScheduleLR, reason: str, steps: float) -> None:
         step = state.global_step
         whole = min(max(round(steps), 1), state.max_steps - step)
         at = scheduler.last_epoch
+        if scheduler.planned(at) <= self.to and at < scheduler.planned.warmup:
+            return  # the very beginning of the warm-up: asked again at the next step
         own_end = math.inf if self._open(scheduler) else scheduler.planned.total
         falling = scheduler.planned.split(at)[1] > 0 and scheduler.planned.min_lr > 0
         if whole < 1 or scheduler.planned(at) <= self.to or own_end <= at + whole or falling:
@@ -222,8 +235,7 @@ class CooldownCallback(Checkpoints):
         cooldown = Cooldown(at, whole, self.shape, self.to, reason, skipped=step - at)
         self.started, self._pending = cooldown, True
         self._lower(state, cooldown)
-        line: dict[str, Any] = {"step": step, "epoch": state.epoch, "cooldown": reason, "cooldown_steps": whole}
-        state.log_history.append(line)
+        self._log(state, cooldown)
         if state.is_world_process_zero:
             write(self._folder / RECORD, json.dumps(vars(cooldown), indent=1))
         self._forget(state)
@@ -232,6 +244,10 @@ class CooldownCallback(Checkpoints):
                 "cooldown: %s; %d steps from step %d on, and the run is over at %d", reason, whole, step, step + whole
             )
         control.should_save = True
+
+    def _log(self, state: TrainerState, cooldown: Cooldown) -> None:
+        line: dict[str, Any] = {"step": cooldown.first, "epoch": state.epoch, "cooldown": cooldown.reason}
+        state.log_history.append({**line, "cooldown_steps": cooldown.steps})
 
     def _forget(self, state: TrainerState) -> None:
         if state.is_world_process_zero:
@@ -259,9 +275,10 @@ class CooldownCallback(Checkpoints):
 
     def on_stream_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """A stream has ended, on every process: the decay runs on what was held back, or on a second pass."""
+        if first_process() and state.global_step and state.global_step < state.max_steps:
+            what = "the rest of the decay" if self.started else "the decay"
+            logger.warning("the stream has ended at step %d; %s runs on a second pass over it", state.global_step, what)
         if self.started is None and state.global_step:
-            if first_process():
-                logger.warning("the stream has ended at step %d; the decay runs on a second pass over it", state.global_step)
             steps = self._steps_after(state.global_step)
             self._start(state, control, kwargs["lr_scheduler"], "the stream has ended", steps)
             if self.started is None:
@@ -275,16 +292,12 @@ class CooldownCallback(Checkpoints):
 
 def _check_ceiling(args: TrainingArguments, scheduler: ScheduleLR) -> None:
     """Refuses what would be counted from the ceiling instead of from the run."""
-    words: dict[str, Any] = dict(args.lr_scheduler_kwargs or {})  # type: ignore[arg-type]  # parsed by then
-    typed = {name: value for name, value in words.items() if "warmup" in name and value is not None}
-    shares = {name: value for name, value in typed.items() if _is_share(value)}
-    if 0 < args.warmup_steps < 1:
-        shares["warmup_steps"] = args.warmup_steps
-    if shares or (scheduler.planned.warmup and not typed and not args.warmup_steps):
-        shown = ", ".join(f"{name}={value!r}" for name, value in shares.items()) or "no warm-up"
+    half = args.max_steps // 2
+    steps = np.unique(np.concatenate([np.arange(min(half, 1000)), np.geomspace(1, max(half, 1), 1000).round()]))
+    if not np.allclose(scheduler.planned.values(steps), _under(2 * args.max_steps, args, scheduler).values(steps), atol=1e-9):
         raise ValueError(
-            f"{shown} was given, and max_steps ({args.max_steps}) is only a ceiling here, so the warm-up must be in "
-            f"steps: lr_scheduler_kwargs={{'warmup': 500, 'decay': 0}}"
+            f"the schedule ({scheduler.planned}) depends on max_steps ({args.max_steps}), which is only a ceiling here; let "
+            "it stay at its peak, with the warm-up in steps: lr_scheduler_kwargs={'warmup': 500, 'decay': 0}"
         )
     for name in ("logging_steps", "eval_steps", "save_steps"):
         value, strategy = getattr(args, name), getattr(args, f"{name.partition('_')[0]}_strategy", "no")
@@ -292,6 +305,14 @@ def _check_ceiling(args: TrainingArguments, scheduler: ScheduleLR) -> None:
             raise ValueError(
                 f"{name}={value} is a share of max_steps, which is only a ceiling here ({args.max_steps}); give steps"
             )
+
+
+def _under(ceiling: int, args: TrainingArguments, scheduler: ScheduleLR) -> Schedule:
+    """The schedule that the same arguments make of another ceiling."""
+    words: dict[str, Any] = dict(args.lr_scheduler_kwargs or {})  # type: ignore[arg-type]  # parsed by then
+    name = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
+    run = Horizon(ceiling, peak=max(float(lr) for lr in scheduler.base_lrs) or None)
+    return planned(name, run, args.get_warmup_steps(ceiling), words)
 
 
 def _is_share(length: Length) -> bool:
@@ -304,20 +325,3 @@ def _whole(run: Horizon, length: Length, what: str) -> float:
     if _is_share(length):
         raise ValueError(f"{what}={length!r} is a share of the run, whose length is not known; give steps or tokens")
     return run.steps_of(length, what)
-
-
-def _agreed(value: Any) -> Any:
-    """The first process's value, on all."""
-    values = [value]
-    if PartialState().num_processes > 1:
-        broadcast_object_list(values)
-    return values[0]
-
-
-def _first_said(reason: str | None) -> str | None:
-    """What any process says; None where none says anything. One number is exchanged where there is nothing to tell."""
-    any_said = reduce(torch.tensor([float(reason is not None)], device=PartialState().device), "sum")
-    if not any_said.item():
-        return None
-    told: list[str | None] = gather_object([reason])
-    return next(said for said in told if said is not None)

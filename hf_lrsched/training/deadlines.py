@@ -5,6 +5,7 @@ What it does not know: how long the end takes in steps; it is told.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections import deque
@@ -39,8 +40,8 @@ class Deadline:
         self._end = time.time() + self.seconds
         self._times: deque[float] = deque(maxlen=_RECENT + 1)
         self._longest = 0.0
-        if self.seconds <= 0:
-            raise ValueError(f"finish_by={finish_by!r} has passed")
+        if not 0 < self.seconds < math.inf:
+            raise ValueError(f"finish_by={finish_by!r} {'has passed' if self.seconds <= 0 else 'is no time'}")
 
     def __str__(self) -> str:
         return str(self._told)

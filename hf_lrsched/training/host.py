@@ -18,11 +18,14 @@ Importing this module loads neither torch nor transformers; `mend` is called whe
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import wrapt
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +70,12 @@ def _check_files(checkpoint: Path, scheduler: Any) -> None:
             f"{checkpoint} has no {missing}, so the run would go on with a schedule and an optimizer that start anew; was "
             "the save interrupted, or save_only_model on? Resume from a complete checkpoint, or load its weights as the model"
         )
+    if ours:
+        from .checkpoints import damage
+
+        if found := damage(checkpoint):
+            raise ValueError(f"{checkpoint} is damaged: {found}; resume from another checkpoint; nothing was changed")
+        scheduler.step_of_run = _step_of_run(checkpoint)
     if file.is_file():
         state = _state(file, ours)
         if not ours and isinstance(state, dict) and isinstance(state.get("schedule"), dict) and "phases" in state["schedule"]:
@@ -111,10 +120,9 @@ def _check_step(checkpoint: Path, trainer: Any) -> None:
     """Refuses a schedule that stands at another step than the run, but for updates that were counted as skipped."""
     from .scheduler import ScheduleLR
 
-    scheduler, file = trainer.lr_scheduler, checkpoint / "trainer_state.json"
-    if not isinstance(scheduler, ScheduleLR) or not file.is_file():
+    scheduler, steps = trainer.lr_scheduler, _step_of_run(checkpoint)
+    if not isinstance(scheduler, ScheduleLR) or steps is None:
         return
-    steps = json.loads(file.read_text("utf-8"))["global_step"]  # the Trainer's own is not there yet in Transformers 5.0
     behind = steps - scheduler.last_epoch
     may_have_skipped = (checkpoint / "scaler.pt").exists() or trainer.is_deepspeed_enabled  # fp16, with nobody counting
     if behind < 0 or (behind != (scheduler.skipped or 0) and not (scheduler.skipped is None and may_have_skipped)):
@@ -125,15 +133,30 @@ def _check_step(checkpoint: Path, trainer: Any) -> None:
         )
 
 
+def _step_of_run(checkpoint: Path) -> int | None:
+    """From the file, as the Trainer's own state is not there yet in Transformers 5.0."""
+    try:
+        step: int = json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))["global_step"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return step
+
+
 def _batches(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) -> Any:
     callbacks = [one for one in trainer.callback_handler.callbacks if hasattr(one, "on_stream_end")]
-    cooldown = getattr(trainer.lr_scheduler, "cooldown", None)
+    cooldown = _cooldown(trainer.lr_scheduler)
     if not callbacks and cooldown is None:
         return wrapped(*args, **kwargs)
     state, control = trainer.state, trainer.control
     if cooldown is not None:  # the run is over behind it, also where nobody gave it a CooldownCallback this time
         state.max_steps = min(state.max_steps, cooldown.end)
     if state.global_step >= state.max_steps:  # a finished run was resumed: the loop would train one step more
+        if cooldown is not None and not control.should_training_stop and trainer.is_world_process_zero():
+            logger.warning(
+                "this run was over with its cooldown (%s) at step %d; to train on, resume from checkpoint-%d, the branch "
+                "point before it, in another output_dir",
+                *(cooldown.reason, cooldown.end, cooldown.first),
+            )
         control.should_training_stop = True
     if control.should_training_stop:
         return [], None
@@ -145,6 +168,13 @@ def _batches(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) 
             callback.on_stream_end(trainer.args, state, control, lr_scheduler=trainer.lr_scheduler)
         return [], None
     return samples, items
+
+
+def _cooldown(scheduler: Any) -> Any:
+    """The cooldown that a scheduler of ours is in; others have such a word for other things."""
+    from .scheduler import ScheduleLR
+
+    return scheduler.cooldown if isinstance(scheduler, ScheduleLR) else None
 
 
 def has_length(loader: Any) -> bool:

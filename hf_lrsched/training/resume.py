@@ -153,7 +153,8 @@ class Saved:
         if not isinstance(step, int) or isinstance(step, bool) or step < 0:
             raise ValueError(f"this scheduler state holds no step (last_epoch={step!r}); is it a scheduler's?")
         try:
-            spec, glide, cooldown = (state.get(key) for key in ("schedule", "glide", "cooldown"))
+            ours = isinstance(state.get("schedule"), Mapping)  # a foreign scheduler may have such words for other things
+            spec, glide, cooldown = (state.get(key) if ours else None for key in ("schedule", "glide", "cooldown"))
             return cls(
                 step,
                 int(state.get("_step_count", step + 1)),
@@ -162,7 +163,7 @@ class Saved:
                 None if spec is None else from_spec(spec),
                 None if glide is None else Glide(glide["start"], glide["steps"], tuple(glide["lrs"])),
                 None if cooldown is None else Cooldown(**cooldown),
-                state.get("skipped"),
+                state.get("skipped") if ours else None,
             )
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise ValueError(f"the schedule in this checkpoint cannot be read: {error}") from error
@@ -253,7 +254,8 @@ def _changes(saved: Saved, now: Course, dropped: Glide | None) -> list[Row]:
     if spec is not None and spec.total != now.schedule.total:
         rows.append(("steps", f"{spec.total:g}", f"{now.schedule.total:g}", "in the schedule's"))
     if saved.peaks is not None and saved.peaks != now.peaks:
-        effect = _effect(_lr(now.schedule, step, old_peaks[0]), now.schedule.lr(step, now.peaks[0]))
+        group = next((i for i, (old, new) in enumerate(zip(old_peaks, now.peaks, strict=True)) if old != new), 0)
+        effect = _effect(_lr(now.schedule, step, old_peaks[group]), now.schedule.lr(step, now.peaks[group]))
         old, new = (_shown(peaks, saved.peaks, now.peaks) for peaks in (saved.peaks, now.peaks))
         rows.append(("peak LR", old, new, effect))
     if spec is not None and _momentum(spec) != _momentum(now.schedule):

@@ -69,6 +69,7 @@ class ScheduleLR(LRScheduler):
         self.skipped: int | None = None  # updates that moved no weights; None where nobody has counted them
         self.counting = False  # whether somebody counts them now
         self._last_skip = -1
+        self.step_of_run: int | None = None  # where the run stands, told before a state is loaded
         self.resume = resume or Resume()
         self._momentum = schedule.momentum
         self._told = False  # that the optimizer has no momentum to move
@@ -224,6 +225,9 @@ class ScheduleLR(LRScheduler):
             ValueError: where the state is not a scheduler's, or `resume` refuses it.
         """
         saved = Saved.read(state_dict)
+        if saved.schedule is None and self.step_of_run is not None and "num_bad_epochs" in state_dict:
+            # ReduceLROnPlateau and Transformers' greedy count evaluations, not steps.
+            saved = replace(saved, step=self.step_of_run, count=self.step_of_run + 1)
         planned, followed = self.planned, saved
         now = Course(self.planned, tuple(float(lr) for lr in self.base_lrs))
         if saved.cooldown is not None:
@@ -254,7 +258,13 @@ class ScheduleLR(LRScheduler):
 
 
 def _cooled(schedule: Schedule, cooldown: Cooldown) -> Schedule:
-    return cooled(schedule, cooldown.at, cooldown.steps, cooldown.shape, cooldown.to)
+    try:
+        return cooled(schedule, cooldown.at, cooldown.steps, cooldown.shape, cooldown.to)
+    except ValueError as error:
+        raise ValueError(
+            f"the checkpoint lies in a cooldown that began at step {cooldown.first}, and the schedule configured now cannot "
+            f"be cooled down there ({error}); resume from checkpoint-{cooldown.first}, the branch point"
+        ) from error
 
 
 def _set_lr(group: dict[str, Any], lr: float) -> None:

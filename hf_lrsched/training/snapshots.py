@@ -32,6 +32,7 @@ _PEFT_CLASSES = {
     "QUESTION_ANS": "AutoPeftModelForQuestionAnswering",
     "FEATURE_EXTRACTION": "AutoPeftModelForFeatureExtraction",
 }
+_NOT_AVERAGED = ("modules_to_save", "use_dora", "use_rslora", "trainable_token_indices", "bias", "lora_bias")
 _NOT_WEIGHTS = ("optimizer", "scheduler", "scaler", "rng_state", "trainer_state", "training_args", "hf_lrsched")
 
 
@@ -53,6 +54,8 @@ class CycleSnapshots(Checkpoints):
     >>> Trainer(..., args=args, callbacks=[CycleSnapshots()]).train()  # doctest: +SKIP
     >>> average_checkpoints(cycle_checkpoints("out")[-3:], "out/average")  # doctest: +SKIP
     """
+
+    saves, resumes = True, False
 
     def __init__(self, *, best: bool = True) -> None:
         super().__init__(keep=self._needed)
@@ -204,10 +207,14 @@ def average_checkpoints(checkpoints: Sequence[str | Path], output: str | Path, *
     beside = out.with_name(f".{out.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
-    if (folders[-1] / "adapter_config.json").exists():
-        _average_adapters(folders, beside, base)
-    else:
-        _average_weights(folders, beside)
+    try:
+        if (folders[-1] / "adapter_config.json").exists():
+            _average_adapters(folders, beside, base)
+        else:
+            _average_weights(folders, beside)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
     if out.exists():
         out.rmdir()
     return beside.rename(out)
@@ -252,10 +259,10 @@ def _average_adapters(folders: list[Path], out: Path, base: Any) -> None:
     config = peft.PeftConfig.from_pretrained(str(folders[-1]))
     if config.peft_type != peft.PeftType.LORA:
         raise ValueError(f"{folders[-1]} holds {config.peft_type.value} adapters; those of LoRA can be averaged")
-    if config.modules_to_save:
-        raise ValueError(
-            f"{folders[-1]} also trained {', '.join(config.modules_to_save)} in full, which peft does not average"
-        )
+    trained = {name: getattr(config, name, None) for name in _NOT_AVERAGED}
+    also = [f"{name}={value!r}" for name, value in trained.items() if value and value != "none"]
+    if also:
+        raise ValueError(f"{folders[-1]} was trained with {', '.join(also)}, which peft's weighted sum does not carry over")
     if base is None:
         kind = _PEFT_CLASSES.get(str(config.task_type), "AutoPeftModel")
         model: Any = getattr(peft, kind).from_pretrained(str(folders[0]), adapter_name="cycle0")

@@ -20,8 +20,11 @@ class HeldBack(IterableDataset[Any]):
 
     Args:
         stream: a data set that is iterated over; its ``set_epoch`` is passed on.
-        examples: how many to hold back, in memory: the decay's steps times the examples in an optimizer step, over all
-            processes.
+        examples: how many to hold back, in memory: the decay's steps times the examples in an optimizer step over all
+            processes; with several processes 10 steps' more, as they look at each other every 10 steps.
+
+    TRL's trainers check the type of what they are given; set ``trainer.train_dataset = HeldBack(trainer.train_dataset, n)``
+    behind them.
 
     With `CooldownCallback` the decay starts when the stream's end is seen, and runs on what was held back:
 
@@ -39,6 +42,10 @@ class HeldBack(IterableDataset[Any]):
         self.examples = whole("examples", examples)
         # In shared memory, as the stream may be read in a worker process of the loader.
         self._ended = torch.zeros(1, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]  # torch's own gap
+
+    def begin(self) -> None:
+        """Training begins: an end that an earlier one has seen says nothing."""
+        self._ended.zero_()
 
     @property
     def ended(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import threading
 import time
@@ -22,6 +23,7 @@ from .streams import HeldBack, held_back_in
 logger = logging.getLogger(__name__)
 
 REQUEST = "cooldown.request"
+WORKERS = "HF_LRSCHED_WORKERS"  # the folder in which `hf-lrsched run` is told the ids of the processes it is to signal
 
 LATE = 10  # steps between two looks of several processes at each other; on a GPU each look waits for it
 _LOOK_AT_FILES = 1.0  # seconds between two looks at the folder, which may lie on a network
@@ -55,9 +57,11 @@ class Triggers:
     def _begin_anew(self) -> None:
         self.asked: str | None = None
         self.steps: int | None = None
+        self.urgent = False  # whether it must not wait for the end of the warm-up
         self._best: float | None = None
         self._without = 0
         self._looked = 0.0
+        self._said = False
         self._late = 1
         self._stream: HeldBack | None = None
         self._held_steps = 0
@@ -74,18 +78,25 @@ class Triggers:
         self._folder, self._late = Path(str(args.output_dir)), LATE if args.world_size > 1 else 1
         self._stream = held_back_in(loader)
         if self._stream is not None:
+            self._stream.begin()
             self._held_steps = _steps_held(args, self._stream)
         for line in state.log_history:
             self.evaluated(args, line)
         if self._deadline is not None:
             self._deadline.begin()
         if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGUSR1"):
-            self._signal = signal.signal(signal.SIGUSR1, self._on_signal)
+            before = signal.signal(signal.SIGUSR1, self._on_signal)
+            if before != self._on_signal:  # it is ours where an earlier training ended in an exception
+                self._signal = before
+            if told := os.environ.get(WORKERS):
+                Path(told, str(os.getpid())).touch()
 
     def end(self) -> None:
-        """Puts the handler of the signal back."""
+        """Puts the handler of the signal back; where there was none, a late signal must not end the process."""
+        if told := os.environ.get(WORKERS):
+            Path(told, str(os.getpid())).unlink(missing_ok=True)
         if self._signal is not None:
-            signal.signal(signal.SIGUSR1, self._signal)
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN if self._signal is signal.SIG_DFL else self._signal)
             self._signal = None
 
     def _on_signal(self, number: int, frame: Any) -> None:
@@ -102,6 +113,7 @@ class Triggers:
         name = args.metric_for_best_model or "loss"
         value = metrics.get(name if name.startswith("eval_") else f"eval_{name}")
         if value is None:
+            self._say_unseen(name, metrics)
             return
         value = -value if args.greater_is_better else value
         if self._best is None or value < self._best - self._min_improvement:
@@ -109,14 +121,22 @@ class Triggers:
         else:
             self._without += 1
 
+    def _say_unseen(self, name: str, metrics: dict[str, Any]) -> None:
+        seen = [word for word in metrics if word.startswith("eval_") and word.endswith(("loss", name))]
+        if self.patience is not None and seen and not self._said:
+            self._said = True
+            logger.warning(
+                "patience counts %s, and these evaluations report %s; set metric_for_best_model to one of them", name, seen
+            )
+
     def look(self, steps: float) -> None:
         """The clock, the evaluations, the stream and the folder, where a decay would take `steps` steps by itself."""
         if self._deadline is not None and (left := self._deadline.due(steps, self._late)):
-            self.asked, self.steps = f"deadline {self._deadline}", left
+            self.asked, self.steps, self.urgent = f"deadline {self._deadline}", left, True
         elif self.patience is not None and self._without >= self.patience:
             self.asked = f"no improvement in {self._without} evaluations"
         elif self._stream is not None and self._stream.ended:
-            self.asked, self.steps = "the stream ends", self._held_steps
+            self.asked, self.steps, self.urgent = "the stream ends", self._held_steps, True
         elif time.monotonic() - self._looked >= _LOOK_AT_FILES:
             self._looked = time.monotonic()
             self._read_request()
@@ -124,14 +144,14 @@ class Triggers:
     def _read_request(self) -> None:
         request = self._folder / REQUEST
         try:
-            text = request.read_text("utf-8").strip()
+            text = request.read_bytes().strip()
         except OSError:
             return
         self.asked = f"file {REQUEST}"
         try:
             steps = (json.loads(text) if text else {}).get("steps")
             self.steps = None if steps is None else max(round(float(steps)), 1)
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, OverflowError):
             logger.warning('%s holds no JSON such as {"steps": 500}; the cooldown takes its own length', request)
 
     def forget(self) -> None:

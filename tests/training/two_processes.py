@@ -1,0 +1,76 @@
+"""Open-ended runs in two processes each, of which one alone is told to cool down; started by test_cooldown.py.
+
+The processes are forked from this one, which has imported everything: `python -m tests.training.two_processes FOLDER`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import traceback
+from pathlib import Path
+
+import torch
+
+from hf_lrsched import CooldownCallback
+
+from .running import At, arguments, lrs, running
+from .test_trainer import weights
+
+CASES = ("request", "signal")
+
+
+def train(case: str, rank: int, folder: Path) -> None:
+    out = folder / case
+    if case == "request":
+        told = [At(4, lambda: (out / "cooldown.request").write_text('{"steps": 5}'))] if rank == 0 else []
+    else:
+        told = [At(6, lambda: os.kill(os.getpid(), signal.SIGUSR1))] if rank == 1 else []
+    words = {"max_steps": 10**9, "lr_scheduler_type": "wsd", "lr_scheduler_kwargs": {"warmup": 4, "decay": 0}}
+    made = running(arguments(out, **words), *told, CooldownCallback(5))
+    made.train()
+    said = {
+        "processes": made.args.world_size,
+        "lrs": lrs(made),
+        "told": [[line["step"], line["cooldown"]] for line in made.state.log_history if "cooldown" in line],
+        "weights": [weight.tolist() for weight in weights(made).values()],
+    }
+    (folder / f"{case}-{rank}.json").write_text(json.dumps(said))
+
+
+def start(case: str, folder: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    children = []
+    for rank in (0, 1):
+        if child := os.fork():
+            children.append(child)
+            continue
+        try:
+            group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            os.environ.update({name: str(value) for name, value in group.items()}, ACCELERATE_USE_CPU="true")
+            train(case, rank, folder)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    ended = []
+    while children:
+        child, status = os.wait()
+        children.remove(child)
+        ended.append(os.waitstatus_to_exitcode(status))
+        if ended[-1]:
+            for other in children:
+                os.kill(other, signal.SIGKILL)
+    if any(ended):
+        sys.exit(f"{case}: exit codes {ended}")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for each in CASES:
+        start(each, Path(sys.argv[1]))
