@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ class Overflowing(Tiny):
 
 
 def test_updates_that_a_grad_scaler_skips_do_not_advance_the_schedule(tmp_path: Path) -> None:
-    words = {"use_cpu": False, "fp16": True, "save_strategy": "steps", "save_steps": 10}
+    words: dict[str, Any] = {"use_cpu": False, "fp16": True, "save_strategy": "steps", "save_steps": 10}
     made = trainer(tmp_path, "wsd", model=Overflowing({4, 7}), **words)
     made.add_callback(Checkpoints())
     made.train()
