@@ -25,7 +25,7 @@ IMAGES = "image_classification.py"
         (["--validation_file", "list.yaml.txt"], "--validation_file would do nothing here"),
         (["--warmup_steps", "1.0"], "warmup_steps=1.0 is one step to Transformers; write 1 for one step, or a share"),
         (["--dataset_name", "somebody/pixels"], "give a model (--model_name_or_path) for this data"),
-        (["--resume_from_checkpoint", "True"], "there is no checkpoint in runs/image_classification to resume from"),
+        (["--resume_from_checkpoint", "True"], "there is no complete checkpoint in runs/image_classification to resume"),
         (["--resume_from_checkpoint", "nowhere"], "there is no checkpoint nowhere to resume from"),
         (["--output_dir", "full"], "full is not empty; give another --output_dir, or --resume_from_checkpoint"),
         (["--lr_scheduler_kwargs", '{"rize": 0.3}'], "one_cycle does not know 'rize'; did you mean 'rise'?"),
