@@ -30,7 +30,7 @@ from hf_lrsched.training.checkpoints import write  # noqa: E402
 RESULTS = HERE / "branching_vs_cosine.json"
 RUNS = Path(tempfile.gettempdir()) / "hf_lrsched-branching"
 BUDGETS = [160, 320, 480, 640, 800]
-LRS = [5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2]  # an octave apart; the best of every way lies inside
+LRS = [1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2]  # an octave apart; the best of every way lies inside
 SEEDS = [0, 1, 2]
 WAYS: dict[str, dict[str, Any]] = {
     "branches": {},
