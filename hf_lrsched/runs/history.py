@@ -1,7 +1,8 @@
 """What a run did, step by step: `History`, and `read_history`, which reads it from whatever the run has left.
 
 Read are the recorder's own file (``lr_history.jsonl``), ``trainer_state.json``, CSV, JSON lines and TensorBoard event files,
-plain or gzipped. What a file does not hold is named in `History.missing`, what of it could not be read in `History.unreadable`.
+plain or gzipped. What a file does not hold is named in `History.missing`, what of it could not be read in
+`History.unreadable`.
 
 What it does not know: how the points were taken (`training.recorder`).
 """
@@ -141,7 +142,7 @@ class History:
             lr[i] = (
                 [_number(value) for value in values] if len(values) == groups else (_number(values[0]) if values else np.nan)
             )
-        columns = {
+        columns: dict[str, Any] = {
             name: np.array([_number(row.get(name)) for row in rows], dtype=np.float64)
             for name in ("loss", "grad_norm", "momentum", "tokens")
         }

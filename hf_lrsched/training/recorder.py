@@ -31,8 +31,8 @@ class LRRecorder(TrainerCallback):
 
     A point has the loss (over the accumulated micro-batches, and the mean over the processes), the LR of every group,
     momentum, the gradient norm before clipping, the schedule's phase, tokens seen, and whether the update was skipped.
-    Evaluations, checkpoints and cooldowns are noted too. Loss and norm come from Trainer itself (`host`): as they were, NaN and infinity
-    included.
+    Evaluations, checkpoints and cooldowns are noted too. Loss and norm come from Trainer itself (`host`): as they were, NaN
+    and infinity included.
 
     The file is only appended to. A run that is killed loses at most the last batch of points, and one that is resumed goes on
     behind the step it resumes from.
