@@ -12,7 +12,7 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -52,7 +52,7 @@ class LRRecorder(TrainerCallback):
         if every < 1:
             raise ValueError(f"every={every} must be 1 point or more")
         self._every = every
-        self._file: TextIO | None = None
+        self._file: Path | None = None  # on the first process; opened for each batch, so nothing is left open
         self._cooldown: Any = None
         self._forget()
 
@@ -89,7 +89,7 @@ class LRRecorder(TrainerCallback):
         folder = Path(str(args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         _close_last_line(folder / FILE)
-        self._file = (folder / FILE).open("a", encoding="utf-8")
+        self._file = folder / FILE
         self._write(self._head(state, kwargs["lr_scheduler"], kwargs["optimizer"]))
 
     def _head(self, state: TrainerState, scheduler: Any, optimizer: Any) -> dict[str, Any]:
@@ -153,8 +153,8 @@ class LRRecorder(TrainerCallback):
 
     def _write(self, line: dict[str, Any]) -> None:
         if self._file is not None:
-            self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
-            self._file.flush()
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, separators=(",", ":")) + "\n")
 
     # What else happens
 
@@ -179,11 +179,8 @@ class LRRecorder(TrainerCallback):
             self._write({"step": cooldown.first, "event": "cooldown", "text": f"{cooldown.reason}, {cooldown.steps} steps"})
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Writes what is left, and closes the file."""
+        """Writes what is left."""
         self._flush()
-        if self._file is not None:
-            self._file.close()
-            self._file = None
 
 
 _NAN = torch.tensor(math.nan)
