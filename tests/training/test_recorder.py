@@ -89,7 +89,7 @@ class Kill(TrainerCallback):
 
 @pytest.mark.parametrize("at", [6, 8, 13, 19])
 def test_a_run_that_is_killed_and_resumed_has_every_point_once(at: int, tmp_path: Path) -> None:
-    given = {"save_strategy": "steps", "save_steps": 5}
+    given: dict[str, Any] = {"save_strategy": "steps", "save_steps": 5}
     whole = recorded(tmp_path / "whole", **given)
     whole.train()
     with pytest.raises(Killed):
@@ -131,7 +131,7 @@ def test_a_step_costs_nothing_that_grows(tmp_path: Path) -> None:
         most = max(most, len(recorder._losses))
         flush()
 
-    recorder._flush = watched
+    vars(recorder)["_flush"] = watched
     made.train()
     assert most == 10
     lines = (tmp_path / FILE).read_text().splitlines()
