@@ -13,6 +13,7 @@ from .training import registration as _registration
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from .runs.history import History, read_history
     from .schedules.catalogue import (
         CATALOGUE,
         build,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from .training.branches import BranchPlan
     from .training.checkpoints import Checkpoints, last_complete
     from .training.cooldown import CooldownCallback
+    from .training.recorder import LRRecorder
     from .training.registration import register, register_schedule, unregister
     from .training.scheduler import ScheduleLR
     from .training.snapshots import CycleSnapshots, average_checkpoints, cycle_checkpoints
@@ -53,6 +55,8 @@ _WHERE = {
     **dict.fromkeys(("from_spec", "to_spec"), "schedules.spec"),
     "Horizon": "schedules.lengths",
     "BranchPlan": "training.branches",
+    **dict.fromkeys(("History", "read_history"), "runs.history"),
+    "LRRecorder": "training.recorder",
     **dict.fromkeys(("Checkpoints", "last_complete"), "training.checkpoints"),
     "CooldownCallback": "training.cooldown",
     **dict.fromkeys(("CycleSnapshots", "average_checkpoints", "cycle_checkpoints"), "training.snapshots"),
@@ -68,7 +72,9 @@ __all__ = [
     "CooldownCallback",
     "CycleSnapshots",
     "HeldBack",
+    "History",
     "Horizon",
+    "LRRecorder",
     "Phase",
     "Schedule",
     "ScheduleLR",
@@ -85,6 +91,7 @@ __all__ = [
     "one_cycle",
     "phases",
     "power",
+    "read_history",
     "register",
     "register_schedule",
     "repeat",

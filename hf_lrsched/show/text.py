@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from ..runs.history import History
 from ..schedules.schedule import Schedule
+
+_BARS = " ▁▂▃▄▅▆▇█"
 
 
 def phase_list(schedule: Schedule, most: int = 8) -> str:
@@ -18,6 +24,97 @@ def phase_list(schedule: Schedule, most: int = 8) -> str:
     spans = schedule.spans()
     parts = [f"{phase.name} {end - start:g}" for start, end, phase in spans[:most]]
     return ", ".join([*parts, f"... {len(spans) - most} more"] if len(spans) > most else parts)
+
+
+def sparkline(values: Sequence[float], width: int = 40, top: float | None = None) -> str:
+    """`values` as a row of bars from 0 to `top` (their highest, by default); each bar is the mean of its stretch.
+
+    What is not finite is a blank.
+
+    >>> from hf_lrsched import wsd
+    >>> sparkline(wsd(100).values(), width=20)
+    '▂▆██████████████▆▃▂▁'
+    """
+    row = _resampled(np.asarray(values, dtype=np.float64), width)
+    highest = top if top is not None else np.nanmax(row, initial=0.0)
+    return "".join(" " if math.isnan(v) else _BARS[_level(v, highest, len(_BARS) - 1)] for v in row)
+
+
+def chart(values: Sequence[float], width: int = 72, height: int = 8, top: float | None = None) -> str:
+    """`values` as bars over several lines, with the highest value and 0 at the left.
+
+    >>> from hf_lrsched import wsd
+    >>> print(chart(wsd(100).lrs(None, 3e-4), width=20, height=2))
+     0.0003 ┤ ▃██████████████▄
+          0 ┤▃████████████████▇▄▁
+    """
+    row = _resampled(np.asarray(values, dtype=np.float64), width)
+    highest = top if top is not None else float(np.nanmax(row, initial=0.0))
+    steps = len(_BARS) - 1
+    lines = []
+    for line in range(height, 0, -1):
+        label = f"{highest:.6g}" if line == height else ("0" if line == 1 else "")
+        cells = (0 if math.isnan(v) else _level(v, highest, steps * height) - steps * (line - 1) for v in row)
+        lines.append(f"{label:>7} ┤" + "".join(_BARS[min(max(cell, 0), steps)] for cell in cells).rstrip())
+    return "\n".join(lines)
+
+
+def _level(value: float, highest: float, levels: int) -> int:
+    if highest <= 0 or value <= 0:
+        return 0
+    return max(1, min(round(value / highest * levels), levels))
+
+
+def _resampled(values: np.ndarray[Any, np.dtype[np.float64]], width: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """At most `width` values, each the mean of a stretch."""
+    if len(values) <= width:
+        return values
+    with np.errstate(all="ignore"):
+        return np.array(
+            [part[np.isfinite(part)].mean() if np.isfinite(part).any() else np.nan for part in np.array_split(values, width)]
+        )
+
+
+def key_steps(schedule: Schedule, peak: float) -> str:
+    """The learning rate at the first step of each phase, and at the run's last, as a table.
+
+    >>> from hf_lrsched import wsd
+    >>> print(key_steps(wsd(1000), 3e-4))
+      step  phase   learning rate
+         0  warmup              0
+       100  stable         0.0003
+       800  decay          0.0003
+       999  (last)     7.5094e-07
+    """
+    rows = [(math.ceil(start), phase.name) for start, _, phase in schedule.spans()]
+    rows.append((math.ceil(schedule.total) - 1, "(last)"))
+    width = max(len("phase"), *(len(name) for _, name in rows))
+    lines = [f"{'step':>6}  {'phase':<{width}}  {'learning rate':>13}"]
+    lines += [f"{step:>6}  {name:<{width}}  {schedule.lr(step, peak):>13.6g}" for step, name in rows]
+    return "\n".join(lines)
+
+
+def history_table(histories: Mapping[str, History]) -> str:
+    """One line a run: steps, highest LR, last losses, and what its source does not say.
+
+    >>> log = [{"step": 10, "loss": 3.0, "lr": 1e-3}, {"step": 20, "loss": 2.0, "lr": 0.0}, {"step": 20, "eval_loss": 2.1}]
+    >>> print(history_table({"a": History.of(log)}))
+    run  steps  highest LR  last loss  held-out loss  not recorded
+    a       20       0.001     2.0000         2.1000  grad_norm, momentum, tokens
+    """
+    width = max(3, *map(len, histories))
+    lines = [f"{'run':<{width}}  {'steps':>5}  {'highest LR':>10}  {'last loss':>9}  {'held-out loss':>13}  not recorded"]
+    for name, run in histories.items():
+        last = int(max([*run.step[-1:], *run.eval_step[-1:]], default=0))
+        known = run.lr[np.isfinite(run.lr)]
+        highest = f"{known.max():.6g}" if known.size else "-"
+        losses = run.loss[~np.isnan(run.loss)]
+        loss = f"{losses[-1]:.4f}" if losses.size else "-"
+        held_out = f"{run.eval_loss[-1]:.4f}" if len(run.eval_loss) else "-"
+        lines.append(
+            f"{name:<{width}}  {last:>5}  {highest:>10}  {loss:>9}  {held_out:>13}  {', '.join(run.missing) or 'nothing'}"
+        )
+    return "\n".join(lines)
 
 
 def run_summary(history: Sequence[Mapping[str, Any]], schedule: Schedule | None, peak: float) -> str:

@@ -12,6 +12,10 @@ One of the two files that touch Transformers' internals. All of them, and each i
   end has cut is dropped, where Transformers would leave its gradients to the next update), and gets nothing for a finished
   run.
 
+- ``Trainer.training_step(model, inputs, num_items_in_batch)`` returns the loss of a micro-batch, scaled so that those of an
+  update add up, and ``Trainer._get_grad_norm(model, grad_norm)`` the gradient's norm before clipping (not in Transformers
+  5.0, where it stays unknown). Both are handed to callbacks that have ``saw_loss`` and ``saw_grad_norm``.
+
 Importing this module loads neither torch nor transformers; `mend` is called when ``transformers.trainer`` is imported.
 """
 
@@ -30,14 +34,14 @@ logger = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MENDED = ("_load_optimizer_and_scheduler", "get_batch_samples")
+MENDED = ("_load_optimizer_and_scheduler", "get_batch_samples", "training_step", "_get_grad_norm")
 
 
 def mend(trainer_module: Any) -> None:
-    """Puts ours around the two methods of Trainer; twice is the same as once."""
+    """Puts ours around those methods of Trainer that it has; twice is the same as once."""
     trainer = trainer_module.Trainer
-    for name, wrapper in zip(MENDED, (_load, _batches), strict=True):
-        if not isinstance(trainer.__dict__[name], wrapt.FunctionWrapper):
+    for name, wrapper in zip(MENDED, (_load, _batches, _step, _norm), strict=True):
+        if name in trainer.__dict__ and not isinstance(trainer.__dict__[name], wrapt.FunctionWrapper):
             wrapt.wrap_function_wrapper(trainer_module, f"Trainer.{name}", wrapper)
 
 
@@ -45,7 +49,7 @@ def unmend(trainer_module: Any) -> None:
     """Takes ours away again."""
     trainer = trainer_module.Trainer
     for name in MENDED:
-        if isinstance(trainer.__dict__[name], wrapt.FunctionWrapper):
+        if isinstance(trainer.__dict__.get(name), wrapt.FunctionWrapper):
             setattr(trainer, name, trainer.__dict__[name].__wrapped__)
 
 
@@ -175,6 +179,22 @@ def _cooldown(scheduler: Any) -> Any:
     from .scheduler import ScheduleLR
 
     return scheduler.cooldown if isinstance(scheduler, ScheduleLR) else None
+
+
+def _step(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) -> Any:
+    loss = wrapped(*args, **kwargs)
+    for callback in trainer.callback_handler.callbacks:
+        if hasattr(callback, "saw_loss"):
+            callback.saw_loss(loss)
+    return loss
+
+
+def _norm(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) -> Any:
+    norm = wrapped(*args, **kwargs)
+    for callback in trainer.callback_handler.callbacks:
+        if hasattr(callback, "saw_grad_norm"):
+            callback.saw_grad_norm(norm)
+    return norm
 
 
 def has_length(loader: Any) -> bool:

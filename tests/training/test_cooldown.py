@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from torch.utils.data import IterableDataset
 from transformers import TrainerCallback
 
-from hf_lrsched import Checkpoints, CooldownCallback, HeldBack, Schedule, fall, last_complete, wsd
+from hf_lrsched import Checkpoints, CooldownCallback, HeldBack, Schedule, fall, last_complete, read_history, wsd
 from hf_lrsched.training.checkpoints import is_complete
 from hf_lrsched.training.deadlines import Deadline
 
@@ -920,3 +920,6 @@ def test_two_processes_start_at_the_same_step_whichever_of_them_is_told(tmp_path
         assert first["told"] == second["told"] == [[10, reason]]
         assert first["weights"] == second["weights"]
         assert record(tmp_path / case)["reason"] == reason
+        recorded = read_history(tmp_path / case)  # by LRRecorder: the mean over the processes, as Trainer logs it
+        assert recorded.loss == pytest.approx(first["losses"], rel=1e-3)
+        assert recorded.step.tolist() == list(range(1, 16))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from hf_lrsched import CooldownCallback
+from hf_lrsched import CooldownCallback, LRRecorder
 
 from .running import At, arguments, lrs, running
 from .test_trainer import weights
@@ -30,12 +30,13 @@ def train(case: str, rank: int, folder: Path) -> None:
     else:
         told = [At(6, lambda: os.kill(os.getpid(), signal.SIGUSR1))] if rank == 1 else []
     words = {"max_steps": 10**9, "lr_scheduler_type": "wsd", "lr_scheduler_kwargs": {"warmup": 4, "decay": 0}}
-    made = running(arguments(out, **words), *told, CooldownCallback(5))
+    made = running(arguments(out, **words), *told, CooldownCallback(5), LRRecorder(every=4))
     made.train()
     said = {
         "processes": made.args.world_size,
         "lrs": lrs(made),
         "told": [[line["step"], line["cooldown"]] for line in made.state.log_history if "cooldown" in line],
+        "losses": [float(line["loss"]) for line in made.state.log_history if "loss" in line],
         "weights": [weight.tolist() for weight in weights(made).values()],
     }
     (folder / f"{case}-{rank}.json").write_text(json.dumps(said))

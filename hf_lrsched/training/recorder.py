@@ -1,0 +1,218 @@
+"""The true loss, LR and gradient norm of every optimizer step, in one file beside the checkpoints: `LRRecorder`.
+
+Trainer's log has means over ``logging_steps``, and hides NaN. Here values stay on the device and are fetched in batches, so a
+step on a GPU waits for nothing.
+
+What it does not know: how the file is read (`runs.history`) and drawn (`show`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ..runs.history import FILE
+from ..schedules.spec import to_spec
+from .scheduler import ScheduleLR
+
+_BATCH = 100  # points between two writes: what a kill may lose; 100 steps are seconds to minutes of training
+
+
+class LRRecorder(TrainerCallback):
+    """Records every optimizer step of a run in ``lr_history.jsonl`` in its folder; `read_history` reads it.
+
+    A point has the loss (over the accumulated micro-batches, and the mean over the processes), the LR of every group,
+    momentum, the gradient norm before clipping, the schedule's phase, tokens seen, and whether the update was skipped.
+    Evaluations, checkpoints and cooldowns are noted too. Loss and norm come from Trainer itself (`host`): as they were, NaN
+    and infinity included.
+
+    The file is only appended to. A run that is killed loses at most the last batch of points, and one that is resumed goes on
+    behind the step it resumes from.
+
+    Args:
+        every: points in a batch. A batch is also written when the run is saved, evaluated, or over.
+
+    >>> from transformers import Trainer
+    >>> Trainer(..., callbacks=[LRRecorder()]).train()  # doctest: +SKIP
+    >>> read_history("out").loss  # doctest: +SKIP
+
+    Raises:
+        ValueError: for an `every` below 1.
+    """
+
+    def __init__(self, *, every: int = _BATCH) -> None:
+        if every < 1:
+            raise ValueError(f"every={every} must be 1 point or more")
+        self._every = every
+        self._file: Path | None = None  # on the first process; opened for each batch, so nothing is left open
+        self._cooldown: Any = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._losses: list[torch.Tensor] = []
+        self._norms: list[torch.Tensor | float | None] = []
+        self._lrs: list[list[float]] = []
+        self._momenta: list[float | None] = []
+        self._phases: list[str] = []
+        self._tokens: list[int] = []
+        self._skipped: list[int] = []
+        self._first = 0
+        self._loss: torch.Tensor | None = None
+        self._norm: torch.Tensor | float | None = None
+
+    # What host.py hands on
+
+    def saw_loss(self, loss: torch.Tensor) -> None:
+        """The loss of a micro-batch, scaled so that those of a step add up to the step's."""
+        self._loss = loss if self._loss is None else self._loss + loss
+
+    def saw_grad_norm(self, norm: torch.Tensor | float | None) -> None:
+        """The gradient norm of a step, before clipping."""
+        self._norm = norm
+
+    # The run
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Opens the file, and notes under what the run goes on."""
+        self._forget()
+        self._cooldown = getattr(kwargs["lr_scheduler"], "cooldown", None)
+        if not state.is_world_process_zero:
+            return
+        folder = Path(str(args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        _close_last_line(folder / FILE)
+        self._file = folder / FILE
+        self._write(self._head(state, kwargs["lr_scheduler"], kwargs["optimizer"]))
+
+    def _head(self, state: TrainerState, scheduler: Any, optimizer: Any) -> dict[str, Any]:
+        groups = optimizer.param_groups
+        ours = isinstance(scheduler, ScheduleLR)
+        return {
+            "hf_lrsched": 1,
+            "step": state.global_step,
+            "groups": [str(group.get("name", i)) for i, group in enumerate(groups)],
+            "peaks": [float(group.get("initial_lr", group["lr"])) for group in groups],
+            "schedule": to_spec(scheduler.planned) if ours else None,
+        }
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """What the update runs under."""
+        groups, scheduler = kwargs["optimizer"].param_groups, kwargs["lr_scheduler"]
+        if not self._lrs:
+            self._first = state.global_step + 1
+        self._lrs.append([group["lr"] if type(group["lr"]) is float else float(group["lr"]) for group in groups])
+        group = groups[0]
+        self._momenta.append(group["betas"][0] if "betas" in group else group.get("momentum"))
+        self._phases.append(scheduler.schedule.phase(scheduler.last_epoch).name if type(scheduler) is ScheduleLR else "")
+
+    def on_optimizer_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Whether the update moved any weights."""
+        if getattr(kwargs["optimizer"], "step_was_skipped", False):
+            self._skipped.append(state.global_step + 1)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """A step is done; every so many are written."""
+        self._losses.append(_NAN if self._loss is None else self._loss)
+        self._norms.append(self._norm)
+        self._tokens.append(int(state.num_input_tokens_seen))
+        self._loss = self._norm = None
+        if len(self._losses) >= self._every or control.should_save or control.should_evaluate or control.should_training_stop:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Fetches what has gathered, and writes it: one transfer for all losses and one for all norms."""
+        if not self._losses:
+            return
+        losses = torch.stack([loss.detach().float().reshape(()).to(self._losses[0].device) for loss in self._losses])
+        if PartialState().num_processes > 1:
+            losses = _mean_over_processes(losses)
+        norms = _fetched(self._norms)
+        line: dict[str, Any] = {"steps": [self._first, len(self._losses)], "loss": [_plain(loss) for loss in losses.tolist()]}
+        line["lr"] = _shared([lrs if len(set(lrs)) > 1 else lrs[0] for lrs in self._lrs])
+        line["grad_norm"] = _shared([_plain(norm) for norm in norms])
+        line["momentum"] = _shared(self._momenta)
+        line["phase"] = _shared(self._phases)
+        if self._tokens[-1]:
+            line["tokens"] = self._tokens
+        if self._skipped:
+            line["skipped"] = self._skipped
+        self._write(line)
+        loss, norm = self._loss, self._norm
+        self._forget()
+        self._loss, self._norm = loss, norm
+
+    def _write(self, line: dict[str, Any]) -> None:
+        if self._file is not None:
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, separators=(",", ":")) + "\n")
+
+    # What else happens
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Notes the held-out loss."""
+        self._flush()
+        loss = (kwargs.get("metrics") or {}).get("eval_loss")
+        if loss is not None:
+            self._write({"step": state.global_step, "eval_loss": _plain(float(loss))})
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Notes the checkpoint."""
+        self._flush()
+        self._write({"step": state.global_step, "event": "checkpoint", "text": f"checkpoint-{state.global_step}"})
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Notes a cooldown that was decided."""
+        cooldown = getattr(kwargs["lr_scheduler"], "cooldown", None)
+        if cooldown is not None and cooldown is not self._cooldown:
+            self._cooldown = cooldown
+            self._flush()
+            self._write({"step": cooldown.first, "event": "cooldown", "text": f"{cooldown.reason}, {cooldown.steps} steps"})
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Writes what is left."""
+        self._flush()
+
+
+_NAN = torch.tensor(math.nan)
+
+
+def _close_last_line(file: Path) -> None:
+    """A killed write may have left half a line; a new one must not be joined to it."""
+    if file.exists() and file.stat().st_size:
+        with file.open("rb+") as opened:
+            opened.seek(-1, os.SEEK_END)
+            if opened.read(1) != b"\n":
+                opened.write(b"\n")
+
+
+def _plain(value: float | None) -> float | str | None:
+    """A float, rounded to what float32 holds; JSON has no NaN and no infinity, which are written as words."""
+    if value is None:
+        return None
+    return float(f"{value:.8g}") if math.isfinite(value) else str(value)
+
+
+def _shared(values: list[Any]) -> Any:
+    """One value where all are the same."""
+    return values[0] if values and all(value == values[0] for value in values) and not isinstance(values[0], list) else values
+
+
+def _fetched(norms: list[torch.Tensor | float | None]) -> list[float | None]:
+    tensors = [norm.detach().float().reshape(()) for norm in norms if isinstance(norm, torch.Tensor)]
+    fetched = iter(torch.stack(tensors).tolist() if tensors else [])
+    return [next(fetched) if isinstance(norm, torch.Tensor) else (None if norm is None else float(norm)) for norm in norms]
+
+
+def _mean_over_processes(losses: torch.Tensor) -> torch.Tensor:
+    gathered = gather_object([losses.tolist()])
+    return torch.tensor(gathered, dtype=torch.float32).mean(dim=0)

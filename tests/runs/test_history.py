@@ -1,0 +1,139 @@
+"""Reading what runs have left: whole files, cut ones, other people's."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hf_lrsched.runs.history import FILE, Event, History, read_history
+
+DATA = Path(__file__).parents[3] / "shared" / "data" / "trainer_states"
+
+LOG: list[dict[str, Any]] = [
+    {"step": 10, "epoch": 0.1, "loss": 3.0, "learning_rate": 1e-3, "grad_norm": 2.0},
+    {"step": 10, "epoch": 0.1, "eval_loss": 3.1, "eval_runtime": 1.0},
+    {"step": 20, "epoch": 0.2, "loss": "nan", "learning_rate": 5e-4, "grad_norm": "inf"},
+    {"step": 20, "epoch": 0.2, "cooldown": "file cooldown.request", "cooldown_steps": 5},
+    {"step": 30, "epoch": 0.3, "loss": 2.0, "learning_rate": 0.0, "grad_norm": 1.0},
+    {"step": 30, "epoch": 0.3, "train_loss": 2.5, "train_runtime": 9.0},
+]
+
+
+def state(folder: Path, log: Any = None, name: str = "trainer_state.json") -> Path:
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"global_step": 30, "logging_steps": 10, "log_history": LOG if log is None else log}))
+    return file
+
+
+def check(history: History) -> None:
+    assert history.step.tolist() == [10, 20, 30]
+    assert history.lr.tolist() == [[1e-3], [5e-4], [0.0]]
+    assert history.loss[[0, 2]].tolist() == [3.0, 2.0]  # the run's mean, which Trainer logs last, is no point
+    assert math.isnan(history.loss[1])
+    assert history.grad_norm.tolist() == [2.0, math.inf, 1.0]
+    assert (history.eval_step.tolist(), history.eval_loss.tolist()) == ([10], [3.1])
+
+
+def test_a_trainer_state_by_its_name_its_folder_or_its_newest_checkpoint(tmp_path: Path) -> None:
+    file = state(tmp_path / "run/checkpoint-30")
+    state(tmp_path / "run/checkpoint-4", LOG[:1])
+    for path in (file, file.parent, tmp_path / "run"):
+        history = read_history(path)
+        check(history)
+        assert history.averaged == 10
+        assert history.events == (Event(20, "cooldown", "file cooldown.request"),)
+        assert history.missing == ("momentum", "tokens")
+        assert history.source == str(file)
+
+
+def test_a_trainer_state_that_was_cut_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    text = state(tmp_path).read_text()
+    cut = tmp_path / "trainer_state.json"
+    cut.write_text(text[: text.index('"step": 30')])
+    history = read_history(cut)
+    assert history.step.tolist() == [10, 20]
+    assert "trainer_state.json is cut short or damaged" in history.unreadable[0]
+
+
+def test_a_gzipped_file_that_was_cut_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    lines = "".join(json.dumps({"step": i, "loss": 1.0 / i}) + "\n" for i in range(1, 20_000))
+    whole = gzip.compress(lines.encode())
+    (tmp_path / "a.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    history = read_history(tmp_path / "a.jsonl.gz")
+    assert 1000 < len(history) < 19_999
+    assert history.loss.tolist() == (1.0 / history.step).tolist()
+    assert "a.jsonl.gz is cut short" in history.unreadable[0]
+
+
+def test_csv_and_json_lines_in_others_words(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("step,train/loss,lr,val_loss\n1,3.0,0.1,\n2,2.0,0.05,2.5\n3,1.0\n")
+    history = read_history(tmp_path / "a.csv")
+    assert history.loss.tolist() == [3.0, 2.0, 1.0]
+    assert np.array_equal(history.lr[:, 0], [0.1, 0.05, np.nan], equal_nan=True)
+    assert history.eval_loss.tolist() == [2.5]
+    assert history.unreadable == ("1 rows have too few or too many cells (the first: line 4)",)
+    (tmp_path / "a.jsonl").write_text('{"_step": 1, "loss": 3.0}\nrubbish\n[1]\n{"_step": 2, "train/learning_rate": 0.1}\n')
+    history = read_history(tmp_path / "a.jsonl")
+    assert history.step.tolist() == [1, 2]
+    assert history.unreadable == ("2 lines could not be read (the first: line 2)",)
+
+
+def test_what_is_not_there_or_says_nothing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no file or folder"):
+        read_history(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=f"holds no {FILE}, no trainer_state.json and no TensorBoard event files"):
+        read_history(tmp_path)
+    (tmp_path / "a.csv").write_text("iterations,loss\n1,2\n")
+    with pytest.raises(ValueError, match=r"has no column for the step \(step, .*\); it has iterations, loss"):
+        read_history(tmp_path / "a.csv")
+    for name, text in (("a.jsonl", "rubbish"), ("b.json", "{}"), ("c.json", "rubbish"), ("d.jsonl", "")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ValueError, match="holds no point of a run: no line with a step and a loss or a learning rate"):
+            read_history(tmp_path / name)
+
+
+def packed(first: int, losses: list[Any], **more: Any) -> str:
+    line = {"steps": [first, len(losses)], "loss": losses, "lr": 1e-3, "grad_norm": 1.0, "momentum": 0.9, "phase": "stable"}
+    return json.dumps({**line, **more}) + "\n"
+
+
+def head(step: int) -> str:
+    return json.dumps({"hf_lrsched": 1, "step": step, "groups": ["a", "b"], "peaks": [1e-3, 1e-4], "schedule": None}) + "\n"
+
+
+def test_a_resume_takes_back_what_lay_beyond_it(tmp_path: Path) -> None:
+    seen = head(0) + packed(1, [5.0, 4.0, 3.0, "nan", 9.0]) + '{"step":4,"eval_loss":3.5}\n' + '{"step":5,"eval_loss":8}\n'
+    again = head(3) + packed(4, [2.0, 1.0], lr=[[1e-3, 1e-4], [1e-3, 1e-4]], skipped=[5]) + '{"steps":[6,1],"lo'
+    (tmp_path / FILE).write_text(seen + again)
+    history = read_history(tmp_path)
+    assert history.step.tolist() == [1, 2, 3, 4, 5]
+    assert history.loss.tolist() == [5.0, 4.0, 3.0, 2.0, 1.0]
+    assert history.lr.tolist() == [[1e-3, 1e-3]] * 3 + [[1e-3, 1e-4]] * 2
+    assert history.skipped.tolist() == [False] * 4 + [True]
+    assert history.eval_step.tolist() == []
+    assert history.events == (Event(3, "resume"),)
+    assert history.groups == ("a", "b")
+    assert history.unreadable == ("1 line could not be read (the first: line 7)",)
+
+
+def test_a_run_that_began_anew_is_read_from_its_beginning(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(head(0) + packed(1, [5.0, 4.0]) + head(0) + packed(1, [3.0]))
+    history = read_history(tmp_path)
+    assert history.loss.tolist() == [3.0]
+    assert history.events == ()
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the public logs are not part of the project")
+def test_two_real_logs() -> None:
+    old, new = (read_history(file) for file in sorted(DATA.glob("*.json.gz"), reverse=True))
+    assert (len(old), len(old.eval_step), old.missing) == (700, 70, ("grad_norm", "momentum", "tokens"))
+    assert (len(new), len(new.eval_step), new.missing) == (2000, 0, ("momentum", "tokens", "eval_loss"))
+    assert new.lr[0, 0] == 1e-4  # it says lr, the other learning_rate
+    assert old.lr[0, 0] == pytest.approx(5.5555e-5, rel=1e-4)
