@@ -112,4 +112,5 @@ if ending.budgets:
 else:
     trainer = make_trainer(args)
     trainer.add_callback(cooldown or saves(ending))
-    run(trainer, plan(trainer, tokens_per_step, open_ended=cooldown is not None), beside_a_bigram)
+    schedule = plan(trainer, tokens_per_step, open_ended=cooldown is not None)
+    run(trainer, schedule, beside_a_bigram)

@@ -679,7 +679,7 @@ def test_a_run_with_skipped_updates_is_resumed_where_they_were_counted(
     assert torch.load(tmp_path / "checkpoint-10" / "scheduler.pt", weights_only=True)["skipped"] == 2
     for stop in (AT, 15):
         skipping(3, 7, 12, first=stop)
-        made = COSINE.trainer(tmp_path, lr_scheduler_kwargs={"on_resume": "strict"})
+        made = COSINE.trainer(tmp_path / f"from-{stop}", lr_scheduler_kwargs={"on_resume": "strict"})
         made.add_callback(Checkpoints())
         made.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{stop}"))
         assert watch(made).lrs == watch(whole).lrs[stop:] == near(with_skips(3, 7, 12, steps=range(stop, 20)))
