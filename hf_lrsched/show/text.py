@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..runs.history import History
 from ..schedules.schedule import Schedule
@@ -26,7 +27,7 @@ def phase_list(schedule: Schedule, most: int = 8) -> str:
     return ", ".join([*parts, f"... {len(spans) - most} more"] if len(spans) > most else parts)
 
 
-def sparkline(values: Sequence[float], width: int = 40, top: float | None = None) -> str:
+def sparkline(values: npt.ArrayLike, width: int = 40, top: float | None = None) -> str:
     """`values` as a row of bars from 0 to `top` (their highest, by default); each bar is the mean of its stretch.
 
     What is not finite is a blank.
@@ -40,7 +41,7 @@ def sparkline(values: Sequence[float], width: int = 40, top: float | None = None
     return "".join(" " if math.isnan(v) else _BARS[_level(v, highest, len(_BARS) - 1)] for v in row)
 
 
-def chart(values: Sequence[float], width: int = 72, height: int = 8, top: float | None = None) -> str:
+def chart(values: npt.ArrayLike, width: int = 72, height: int = 8, top: float | None = None) -> str:
     """`values` as bars over several lines, with the highest value and 0 at the left.
 
     >>> from hf_lrsched import wsd
