@@ -130,9 +130,15 @@ def run(module: bool, command: tuple[str, ...]) -> None:
             [sys.executable, *(["-m"] if module else []), *command], env={**os.environ, _WORKERS: folder}
         )
 
+        waiting: list[int] = []
+
         def forward(number: int, frame: FrameType | None) -> None:
             del frame
-            for worker in Path(folder).iterdir():
+            workers = list(Path(folder).iterdir())
+            if not workers:
+                click.echo("no worker trains yet; the signal is passed on when one does", err=True)
+                waiting.append(number)
+            for worker in workers:
                 _send(int(worker.name), number)
 
         def pass_on(number: int, frame: FrameType | None) -> None:
@@ -142,7 +148,13 @@ def run(module: bool, command: tuple[str, ...]) -> None:
         signal.signal(signal.SIGUSR1, forward)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, pass_on)
-        code = started.wait()
+        while True:
+            try:
+                code = started.wait(timeout=0.5)
+                break
+            except subprocess.TimeoutExpired:
+                if waiting and any(Path(folder).iterdir()):
+                    forward(waiting.pop(), None)
     sys.exit(code if code >= 0 else 128 - code)
 
 

@@ -45,7 +45,9 @@ class Data:
     dataset_name: str | None = field(default=None, metadata={"help": "A data set's id on the Hub, or a local folder."})
     dataset_config_name: str | None = field(default=None, metadata={"help": "Its configuration."})
     train_file: str | None = field(default=None, metadata={"help": "A local .txt, .json(l), .csv or .parquet file."})
-    validation_file: str | None = field(default=None, metadata={"help": "The same, held out; else 1 % is split off."})
+    validation_file: str | None = field(
+        default=None, metadata={"help": "The same, held out; else one in a hundred is split off."}
+    )
     text_column: str = field(default="text", metadata={"help": "The column that holds the text."})
     streaming: bool = field(default=False, metadata={"help": "Read as it trains; needs --max_steps."})
 

@@ -71,6 +71,7 @@ class BranchPlan:
         self.budgets = tuple(sorted(given))
         self.shape = str(parse(shape))
         self.kwargs = kwargs
+        self._default_warmup = warmup is None
         self.warmup = round(Horizon(self.budgets[0]).warmup(warmup))
         self.decays = {budget: round(Horizon(budget).steps_of(decay, "decay")) for budget in self.budgets}
         for budget, steps in self.decays.items():
@@ -194,6 +195,7 @@ class BranchPlan:
         """
         out = Path(args.output_dir)
         self._check_arguments(args)
+        self._take_warmup(agreed(lambda: _json(out / PLAN)))
         agreed(lambda: self._check_plan(out, args))
         done = agreed(lambda: {budget: self._result(out, budget, args) for budget in self.budgets})
         self._train_trunk(make_trainer, args, out, [self.points[budget] for budget in self.budgets if not done[budget]])
@@ -244,8 +246,19 @@ class BranchPlan:
         trainer.accelerator.wait_for_everyone()
         return result
 
+    def _take_warmup(self, there: dict[str, Any]) -> None:
+        """Where no warm-up was given, that of the plan which is in the folder: other budgets have another default."""
+        before = there.get("warmup")
+        if self._default_warmup and isinstance(before, int) and before <= self.budgets[0] - self.decays[self.budgets[0]]:
+            self.warmup = before
+
     def _check_arguments(self, args: Any) -> None:
         """Refuses what would make a plan's results other than they seem."""
+        name = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
+        if name not in ("linear", "wsd"):  # linear is what TrainingArguments has where nothing was typed
+            raise ValueError(
+                f"lr_scheduler_type='{name}', but the branches of a plan leave a stable run under 'wsd'; remove it"
+            )
         if args.load_best_model_at_end:
             raise ValueError(
                 "load_best_model_at_end would put an earlier checkpoint in the place of each branch's end; set it to False"
@@ -309,6 +322,14 @@ class Branch:
     decay: int
     loss: float | None
     folder: str
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        read = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return read if isinstance(read, dict) else {}
 
 
 def _same(there: dict[str, Any], about: dict[str, Any], folder: Path) -> None:

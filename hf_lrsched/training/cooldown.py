@@ -136,6 +136,17 @@ class CooldownCallback(Checkpoints):
                 f"CooldownCallback cannot cool down {type(scheduler).__name__}; take one of hf_lrsched's schedules, "
                 "such as lr_scheduler_type='wsd' with lr_scheduler_kwargs={'warmup': 500, 'decay': 0}"
             )
+        if self._at is not None and 0 < args.max_steps <= self._at:
+            raise ValueError(
+                f"at={self._at} lies beyond max_steps ({args.max_steps}), so the cooldown would never start there"
+            )
+        if self._open(scheduler) and not _is_share(self._length):
+            steps = self._steps_after(0)
+            if 0 < args.max_steps < scheduler.planned.warmup + steps:
+                raise ValueError(
+                    f"a warm-up of {scheduler.planned.warmup:g} steps and a cooldown of {steps:g} do not fit into max_steps "
+                    f"({args.max_steps}); shorten one of them, or raise it"
+                )
         if args.max_steps > 0 and (self._open(scheduler) or args.max_steps >= _NO_RUN):
             _check_ceiling(args, scheduler)
 
@@ -265,7 +276,10 @@ class CooldownCallback(Checkpoints):
             if not 0.0 < share < 1.0:
                 raise ValueError(f"steps={self._length!r}: a share of the run must lie between 0 and 1")
             return max(round(step * share / (1.0 - share)), 1)
-        return max(round(_whole(self._run, self._length, "steps")), 1)
+        steps = round(_whole(self._run, self._length, "steps"))
+        if steps < 1:
+            raise ValueError(f"steps={self._length!r}: a cooldown takes 1 step or more")
+        return steps
 
     # Evaluations, streams, the end
 

@@ -152,8 +152,14 @@ def _batches(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) 
     if not callbacks and cooldown is None:
         return wrapped(*args, **kwargs)
     state, control = trainer.state, trainer.control
-    if cooldown is not None:  # the run is over behind it, also where nobody gave it a CooldownCallback this time
-        state.max_steps = min(state.max_steps, cooldown.end)
+    if cooldown is not None and state.max_steps > cooldown.end:  # nobody gave it a CooldownCallback this time
+        if trainer.is_world_process_zero():
+            logger.warning(
+                "the cooldown saved in the checkpoint goes on, so the run ends at step %d, not %d; to train on, resume from "
+                "checkpoint-%d, where it began, in another output_dir",
+                *(cooldown.end, state.max_steps, cooldown.first),
+            )
+        state.max_steps = cooldown.end
     if state.global_step >= state.max_steps:  # a finished run was resumed: the loop would train one step more
         if cooldown is not None and not control.should_training_stop and trainer.is_world_process_zero():
             logger.warning(

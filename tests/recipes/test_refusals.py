@@ -83,3 +83,13 @@ def test_what_cannot_be_read_or_is_too_little_is_said(stops: Stops, tmp_path: Pa
         ("few.jsonl", ("--dataset_name", "x"), "--dataset_name x and --train_file few.jsonl are both data"),
     ):
         assert sentence in stops("finetune.py", "--model_name_or_path", str(tmp_path), "--train_file", file, *flags)
+
+
+@pytest.mark.parametrize("script", ["pretrain.py", "finetune.py", "lora.py", IMAGES])
+def test_every_recipe_tells_its_arguments(
+    script: str, recipe_run: Callable[..., object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        recipe_run(script, "--help")
+    assert ended.value.code == 0
+    assert "--learning_rate" in capsys.readouterr().out

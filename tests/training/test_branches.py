@@ -315,7 +315,6 @@ def test_a_half_written_branch_point_is_trained_again(tmp_path: Path) -> None:
         (BranchPlan(BUDGETS, decay=0.3), {}, "branch-20 was trained with decay 4, now 6; give the same, or another"),
         (BranchPlan(BUDGETS, shape="linear"), {}, "branch-20 was trained with shape '1-sqrt', now 'linear'"),
         (BranchPlan(BUDGETS, warmup=3), {}, "plan was trained with warmup 2, now 3; give the same, or another output_dir"),
-        (BranchPlan([10, *BUDGETS]), {}, "plan was trained with warmup 2, now 1; give the same, or another output_dir"),
         (BranchPlan(BUDGETS, min_lr_ratio=0.1), {}, "plan was trained with min_lr_ratio None, now 0.1"),
         (BranchPlan(BUDGETS), {"learning_rate": 1e-3}, "plan was trained with learning_rate 0.01, now 0.001"),
         (BranchPlan(BUDGETS), {"seed": 7}, "plan was trained with seed 42, now 7"),
@@ -357,3 +356,17 @@ def reject() -> Callable[[TrainingArguments], Any]:
         raise AssertionError(f"a Trainer was made for {args.output_dir}")
 
     return make
+
+
+def test_further_budgets_take_the_warm_up_that_the_plan_has_where_none_is_given(tmp_path: Path) -> None:
+    args = arguments(tmp_path)
+    BranchPlan([20, 30]).run(lambda given: running(given), args)  # a default warm-up of 2 steps
+    smaller = BranchPlan([10])
+    assert smaller.warmup == 1
+    [branch] = smaller.run(lambda given: running(given), args)
+    assert (smaller.warmup, branch.start) == (2, 8)
+
+
+def test_another_schedule_in_the_arguments_of_a_plan_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="lr_scheduler_type='cosine', but the branches of a plan leave a stable run"):
+        BranchPlan([20]).run(lambda given: running(given), arguments(tmp_path, lr_scheduler_type="cosine"))

@@ -923,3 +923,18 @@ def test_two_processes_start_at_the_same_step_whichever_of_them_is_told(tmp_path
         recorded = read_history(tmp_path / case)  # by LRRecorder: the mean over the processes, as Trainer logs it
         assert recorded.loss == pytest.approx(first["losses"], rel=1e-3)
         assert recorded.step.tolist() == list(range(1, 16))
+
+
+@pytest.mark.parametrize(
+    ("callback", "words", "sentence"),
+    [
+        ({"steps": 0}, {}, "steps=0: a cooldown takes 1 step or more"),
+        ({"steps": 5, "at": 500}, {"max_steps": 200}, r"at=500 lies beyond max_steps \(200\)"),
+        ({"steps": 57}, {"max_steps": 60}, r"a warm-up of 4 steps and a cooldown of 57 do not fit into max_steps \(60\)"),
+    ],
+)
+def test_what_could_not_cool_down_is_refused(
+    callback: dict[str, Any], words: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        open_ended(tmp_path, CooldownCallback(**callback), **words).train()
