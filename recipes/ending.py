@@ -41,11 +41,12 @@ class Ending:
 
 def open_ended(ending: Ending, args: TrainingArguments, tokens_per_step: float) -> CooldownCallback:
     """Makes `args` those of a run without a fixed end; --max_steps becomes its ceiling."""
-    if str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)) != "wsd":
+    if args.lr_scheduler_type != "wsd":
         stop(
-            f"a run that ends on demand stays at its peak until then: lr_scheduler_type is {args.lr_scheduler_type}, not wsd"
+            f"a run that ends on demand stays at its peak until then, so it needs lr_scheduler_type wsd; it is "
+            f"{args.lr_scheduler_type.value}"
         )
-    if ending.patience is not None and str(getattr(args.eval_strategy, "value", args.eval_strategy)) == "no":
+    if ending.patience is not None and args.eval_strategy == "no":
         stop(f"--patience {ending.patience} counts evaluations, and --eval_strategy is no; set it to steps")
     args.max_steps = args.max_steps if args.max_steps > 0 else CEILING
     words = dict(args.lr_scheduler_kwargs or {})
@@ -80,8 +81,8 @@ def train_budgets(
     """Trains the trunk and a branch for each budget, and prints the table of their held-out losses."""
     if ending.on_demand:
         stop("--budgets and a cooldown on demand were both given; a plan's branches end at their budgets")
-    if str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)) != "wsd":
-        stop(f"--budgets needs lr_scheduler_type wsd, as branches leave a stable run; it is {args.lr_scheduler_type}")
+    if args.lr_scheduler_type != "wsd":
+        stop(f"--budgets needs lr_scheduler_type wsd, as branches leave a stable run; it is {args.lr_scheduler_type.value}")
     words = dict(args.lr_scheduler_kwargs or {})
     warmup = args.warmup_steps or words.pop("warmup", None)
     try:

@@ -163,7 +163,7 @@ def _choose_folder(args: TrainingArguments, default: str) -> None:
     if args.world_size > 1:
         broadcast_object_list(chosen)
     if chosen[0] is None:
-        stop(f"{args.output_dir} is not empty; give another --output_dir, or --resume_from_checkpoint to go on with it")
+        stop(f"{args.output_dir} is not empty; give another --output_dir, or --resume_from_checkpoint true to go on with it")
     args.output_dir = chosen[0]
     if resume is not None and resume.lower() == "true":
         last = agreed(lambda: last_complete(args.output_dir))

@@ -21,11 +21,11 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "recipes"))
 
-import embedded  # noqa: E402
-from transformers import Trainer, TrainingArguments, default_data_collator, set_seed  # noqa: E402
+import embedded  # noqa: E402  # the recipes are on the path only now
+from transformers import Trainer, TrainingArguments, default_data_collator, set_seed  # noqa: E402  # the recipes are on the path only now
 
-from hf_lrsched import BranchPlan  # noqa: E402
-from hf_lrsched.training.checkpoints import write  # noqa: E402
+from hf_lrsched import BranchPlan  # noqa: E402  # the recipes are on the path only now
+from hf_lrsched.training.checkpoints import write  # noqa: E402  # the recipes are on the path only now
 
 RESULTS = HERE / "branching_vs_cosine.json"
 RUNS = Path(tempfile.gettempdir()) / "hf_lrsched-branching"

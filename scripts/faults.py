@@ -127,7 +127,7 @@ class Events(TrainerCallback):
             self.happened("deletion", lambda: [file.unlink() for file in sorted(Path(folder).iterdir())[::2]])
             whole_removal(folder, **kwargs)
 
-        torch.save, TrainerState.save_to_json = save, save_to_json  # type: ignore[assignment]
+        torch.save, TrainerState.save_to_json = save, save_to_json  # type: ignore[assignment]  # in this process alone
         safetensors.torch.save_file, checkpoints.shutil = save_file, SimpleNamespace(rmtree=remove)
         for name in ("checkpoints", "branches", "cooldown", "snapshots"):
             vars(sys.modules[f"hf_lrsched.training.{name}"])["write"] = write

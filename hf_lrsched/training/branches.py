@@ -265,7 +265,7 @@ class BranchPlan:
             )
         if args.save_only_model:
             raise ValueError("save_only_model leaves the optimizer out, and branches could not go on; set it to False")
-        if str(getattr(args.save_strategy, "value", args.save_strategy)) == "best":
+        if args.save_strategy == "best":
             raise ValueError("save_strategy='best' would not save the trunk where branches begin; take 'steps' or 'no'")
         typed = {name: value for name, value in (args.lr_scheduler_kwargs or {}).items() if name not in ("decay", *WORDS)}
         own = {**self._words(None), "warmup": self.warmup}

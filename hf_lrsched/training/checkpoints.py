@@ -197,7 +197,7 @@ class Checkpoints(TrainerCallback):
     def _check_saves(self, args: TrainingArguments) -> None:
         if not (self.at or self.saves):
             return
-        if str(getattr(args.save_strategy, "value", args.save_strategy)) == "best":
+        if args.save_strategy == "best":
             raise ValueError(
                 f"save_strategy='best' decides after every callback whether to save, so {type(self).__name__} could not save "
                 "where it must; take 'steps', 'epoch' or 'no'"

@@ -109,13 +109,14 @@ class CooldownCallback(Checkpoints):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
         """Checks that a cooldown can come, and goes on with one that had been decided."""
-        super().on_train_begin(args, state, control, **kwargs)
         scheduler = kwargs["lr_scheduler"]
-        self._check(args, scheduler)
+        self._check(args, scheduler)  # first, as the folder must be as it was where this refuses
         self._folder = Path(str(args.output_dir))
         self.started, self._pending, self._too_late, self._waiting = None, False, False, False
         recorded = agreed(lambda: self._recorded(state))
-        self._triggers.begin(args, state, kwargs.get("train_dataloader"))
+        self._triggers.check(args, kwargs.get("train_dataloader"))
+        super().on_train_begin(args, state, control, **kwargs)
+        self._triggers.begin(args, state)
         if scheduler.cooldown is not None:
             self.started = scheduler.cooldown
         elif recorded is not None:
@@ -315,7 +316,7 @@ def _check_ceiling(args: TrainingArguments, scheduler: ScheduleLR) -> None:
         )
     for name in ("logging_steps", "eval_steps", "save_steps"):
         value, strategy = getattr(args, name), getattr(args, f"{name.partition('_')[0]}_strategy", "no")
-        if value is not None and 0 < value < 1 and str(getattr(strategy, "value", strategy)) == "steps":
+        if value is not None and 0 < value < 1 and strategy == "steps":
             raise ValueError(
                 f"{name}={value} is a share of max_steps, which is only a ceiling here ({args.max_steps}); give steps"
             )

@@ -11,7 +11,6 @@ One of the two files that touch Transformers' internals. All of them, and each i
   trains one step more. Where a callback of ours is in use, ours ends the epoch there (the rest of an accumulation that the
   end has cut is dropped, where Transformers would leave its gradients to the next update), and gets nothing for a finished
   run.
-
 - ``Trainer.training_step(model, inputs, num_items_in_batch)`` returns the loss of a micro-batch, scaled so that those of an
   update add up, and ``Trainer._get_grad_norm(model, grad_norm)`` the gradient's norm before clipping (not in Transformers
   5.0, where it stays unknown). Both are handed to callbacks that have ``saw_loss`` and ``saw_grad_norm``.
@@ -34,13 +33,11 @@ logger = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MENDED = ("_load_optimizer_and_scheduler", "get_batch_samples", "training_step", "_get_grad_norm")
-
 
 def mend(trainer_module: Any) -> None:
     """Puts ours around those methods of Trainer that it has; twice is the same as once."""
     trainer = trainer_module.Trainer
-    for name, wrapper in zip(MENDED, (_load, _batches, _step, _norm), strict=True):
+    for name, wrapper in MENDED.items():
         if name in trainer.__dict__ and not isinstance(trainer.__dict__[name], wrapt.FunctionWrapper):
             wrapt.wrap_function_wrapper(trainer_module, f"Trainer.{name}", wrapper)
 
@@ -187,20 +184,17 @@ def _cooldown(scheduler: Any) -> Any:
     return scheduler.cooldown if isinstance(scheduler, ScheduleLR) else None
 
 
-def _step(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) -> Any:
-    loss = wrapped(*args, **kwargs)
-    for callback in trainer.callback_handler.callbacks:
-        if hasattr(callback, "saw_loss"):
-            callback.saw_loss(loss)
-    return loss
+def _handing_on(hears: str) -> Callable[..., Any]:
+    """Ours around a method whose result goes to the callbacks that have a method called `hears`."""
 
+    def hand_on(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) -> Any:
+        result = wrapped(*args, **kwargs)
+        for callback in trainer.callback_handler.callbacks:
+            if hasattr(callback, hears):
+                getattr(callback, hears)(result)
+        return result
 
-def _norm(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) -> Any:
-    norm = wrapped(*args, **kwargs)
-    for callback in trainer.callback_handler.callbacks:
-        if hasattr(callback, "saw_grad_norm"):
-            callback.saw_grad_norm(norm)
-    return norm
+    return hand_on
 
 
 def has_length(loader: Any) -> bool:
@@ -209,3 +203,11 @@ def has_length(loader: Any) -> bool:
         return loader is not None and len(loader) is not None
     except TypeError:
         return False
+
+
+MENDED = {
+    "_load_optimizer_and_scheduler": _load,
+    "get_batch_samples": _batches,
+    "training_step": _handing_on("saw_loss"),
+    "_get_grad_norm": _handing_on("saw_grad_norm"),
+}

@@ -252,7 +252,7 @@ def _changes(saved: Saved, now: Course, dropped: Glide | None) -> list[Row]:
         effect = _effect(before, _lr(now.schedule, step, old_peaks[0]))
         rows.append(("schedule", _named(spec) if spec else "another scheduler's", _named(now.schedule), effect))
     if spec is not None and spec.total != now.schedule.total:
-        rows.append(("steps", f"{spec.total:g}", f"{now.schedule.total:g}", "in the schedule's"))
+        rows.append(("steps", f"{spec.total:g}", f"{now.schedule.total:g}", "see schedule"))
     if saved.peaks is not None and saved.peaks != now.peaks:
         group = next((i for i, (old, new) in enumerate(zip(old_peaks, now.peaks, strict=True)) if old != new), 0)
         effect = _effect(_lr(now.schedule, step, old_peaks[group]), now.schedule.lr(step, now.peaks[group]))

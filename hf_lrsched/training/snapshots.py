@@ -77,13 +77,13 @@ class CycleSnapshots(Checkpoints):
         Raises:
             ValueError: for a schedule that is not one of ours.
         """
-        control = super().on_train_begin(args, state, control, **kwargs)
         scheduler = kwargs["lr_scheduler"]
         if not isinstance(scheduler, ScheduleLR):
             raise ValueError(
                 f"CycleSnapshots cannot tell the cycles of {type(scheduler).__name__}; take one of hf_lrsched's schedules, "
                 "such as lr_scheduler_type='warm_restarts'"
             )
+        control = super().on_train_begin(args, state, control, **kwargs)
         self._ends = cycle_ends(scheduler.schedule)
         name = args.metric_for_best_model or "loss"
         self._metric = name if name.startswith("eval_") else f"eval_{name}"
@@ -121,7 +121,7 @@ class CycleSnapshots(Checkpoints):
         control = super().on_step_end(args, state, control, **kwargs)
         if state.global_step in self._ends:
             control.should_save = True
-            control.should_evaluate = str(getattr(args.eval_strategy, "value", args.eval_strategy)) != "no"
+            control.should_evaluate = args.eval_strategy != "no"
         return control
 
     def on_evaluate(
@@ -235,7 +235,7 @@ def _average_weights(folders: list[Path], out: Path) -> None:
         keys = [set(one.keys()) for one in opened]
         if any(one != keys[-1] for one in keys):
             raise ValueError(f"the weights in {name} have different names in the checkpoints; are they of one model?")
-        mean = {key: _mean([one.get_tensor(key) for one in opened], key) for key in opened[-1].keys()}  # noqa: SIM118
+        mean = {key: _mean([one.get_tensor(key) for one in opened], key) for key in opened[-1].keys()}  # noqa: SIM118  # safetensors' handle is no dict and cannot be iterated over
         save_file(mean, out / name, metadata=opened[-1].metadata())
     for file in folders[-1].iterdir():  # configuration, tokenizer, index of the shards
         if file.is_file() and file.name not in files and not file.name.startswith(_NOT_WEIGHTS):

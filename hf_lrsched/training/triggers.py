@@ -66,20 +66,24 @@ class Triggers:
         self._stream: HeldBack | None = None
         self._held_steps = 0
 
-    def begin(self, args: TrainingArguments, state: TrainerState, loader: Any) -> None:
-        """Training begins: takes up what the log knows of evaluations, and listens for the signal.
+    def check(self, args: TrainingArguments, loader: Any) -> None:
+        """Looks at what is to be trained on, before anything is done.
 
         Raises:
             ValueError: where `patience` counts evaluations that never come, or less than a step is held back of a stream.
         """
         self._begin_anew()
-        if self.patience is not None and str(getattr(args.eval_strategy, "value", args.eval_strategy)) == "no":
+        if self.patience is not None and args.eval_strategy == "no":
             raise ValueError(f"patience={self.patience} counts evaluations, and eval_strategy is 'no'; set it to 'steps'")
         self._folder, self._late = Path(str(args.output_dir)), LATE if args.world_size > 1 else 1
         self._stream = held_back_in(loader)
         if self._stream is not None:
-            self._stream.begin()
             self._held_steps = _steps_held(args, self._stream)
+
+    def begin(self, args: TrainingArguments, state: TrainerState) -> None:
+        """Training begins: takes up what the log knows of evaluations, and listens for the signal."""
+        if self._stream is not None:
+            self._stream.begin()
         for line in state.log_history:
             self.evaluated(args, line)
         if self._deadline is not None:

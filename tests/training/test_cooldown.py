@@ -938,3 +938,14 @@ def test_what_could_not_cool_down_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=sentence):
         open_ended(tmp_path, CooldownCallback(**callback), **words).train()
+
+
+def test_a_run_that_is_refused_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
+    words: dict[str, Any] = {"save_strategy": "steps", "save_steps": 4, "save_total_limit": 3, "max_steps": 12}
+    running(arguments(tmp_path, **{**OPEN, **words}), Checkpoints()).train()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    made = open_ended(tmp_path, CooldownCallback(5, patience=2), **{**words, "max_steps": 10**9})
+    with pytest.raises(ValueError, match="patience=2 counts evaluations"):
+        made.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before  # the later ones are sealed
+    assert made.args.save_total_limit == 3
