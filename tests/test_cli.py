@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hf_lrsched import CATALOGUE, cli
+from hf_lrsched.cli import running
 from hf_lrsched.training import checkpoints, cooldown, triggers
 from hf_lrsched.version import __version__
 
@@ -32,10 +33,10 @@ def run_folder(folder: Path, *, cools_down: bool = True) -> Path:
 
 
 def test_the_names_are_those_of_the_callbacks() -> None:
-    assert cli._RUN == checkpoints.RUN
-    assert cli._WORKERS == triggers.WORKERS
-    assert cli._REQUEST == triggers.REQUEST
-    assert cli._RECORD == cooldown.RECORD
+    assert running.RUN == checkpoints.RUN
+    assert running.WORKERS == triggers.WORKERS
+    assert running.REQUEST == triggers.REQUEST
+    assert running.RECORD == cooldown.RECORD
 
 
 def test_help_and_version() -> None:

@@ -14,6 +14,8 @@ One of the two files that touch Transformers' internals. All of them, and each i
 - ``Trainer.training_step(model, inputs, num_items_in_batch)`` returns the loss of a micro-batch, scaled so that those of an
   update add up, and ``Trainer._get_grad_norm(model, grad_norm)`` the gradient's norm before clipping (not in Transformers
   5.0, where it stays unknown). Both are handed to callbacks that have ``saw_loss`` and ``saw_grad_norm``.
+- ``Trainer.callback_handler.callbacks`` is the list of callbacks. Those that have ``saw_trainer`` are given the Trainer as a
+  training begins, on every process, before ``on_train_begin``.
 
 Importing this module loads neither torch nor transformers; `mend` is called when ``transformers.trainer`` is imported.
 """
@@ -57,6 +59,9 @@ def _load(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) -> 
     done = wrapped(*args, **kwargs)
     if checkpoint is not None:
         _check_step(Path(checkpoint), trainer)
+    for callback in trainer.callback_handler.callbacks:
+        if hasattr(callback, "saw_trainer"):
+            callback.saw_trainer(trainer)
     return done
 
 
