@@ -13,7 +13,8 @@ from .training import registration as _registration
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from .runs.history import History, read_history
+    from .runs.history import History
+    from .runs.reading import read_history
     from .schedules.catalogue import (
         CATALOGUE,
         build,
@@ -55,7 +56,8 @@ _WHERE = {
     **dict.fromkeys(("from_spec", "to_spec"), "schedules.spec"),
     "Horizon": "schedules.lengths",
     "BranchPlan": "training.branches",
-    **dict.fromkeys(("History", "read_history"), "runs.history"),
+    "History": "runs.history",
+    "read_history": "runs.reading",
     "LRRecorder": "training.recorder",
     **dict.fromkeys(("Checkpoints", "last_complete"), "training.checkpoints"),
     "CooldownCallback": "training.cooldown",

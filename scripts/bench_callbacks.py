@@ -21,7 +21,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_lrsched import Checkpoints, CooldownCallback, CycleSnapshots, LRRecorder, ScheduleLR, wsd
-from hf_lrsched.runs.history import FILE
+from hf_lrsched.runs.files import HISTORY
 
 ROUNDS, STEPS = 7, 3000
 
@@ -67,7 +67,7 @@ def main() -> None:
         for groups in (2, 50):
             with tempfile.TemporaryDirectory() as folder:
                 cells.append(f"{microseconds(make(), groups, Path(folder)):.1f}")
-                file = Path(folder) / FILE
+                file = Path(folder) / HISTORY
                 size = f", {file.stat().st_size / (ROUNDS * STEPS):.0f} bytes a step" if file.exists() else ""
         print(f"| {name}{size} | {' | '.join(cells)} |")
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import shutil
 import socket
 from collections.abc import Callable, Iterable
@@ -23,14 +22,11 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ..runs.files import MANIFEST, RUN, checkpoints, is_kept
 from .scheduler import ScheduleLR
 from .together import agreed
 
 logger = logging.getLogger(__name__)
-
-MANIFEST = "hf_lrsched_manifest.json"
-RUN = "hf_lrsched_run.json"
-_FOLDER = re.compile(r"checkpoint-(\d+)")
 
 
 def last_complete(run: str | os.PathLike[str], before: int | None = None) -> str | None:
@@ -46,7 +42,7 @@ def last_complete(run: str | os.PathLike[str], before: int | None = None) -> str
     >>> last_complete("no/such/folder") is None
     True
     """
-    found = sorted(_checkpoints(Path(run)), reverse=True)
+    found = [(one.step, one.folder) for one in reversed(checkpoints(run))]
     sealed = (Path(run) / RUN).exists() or any((folder / MANIFEST).exists() for _, folder in found)
     whole = is_complete if sealed else _seems_complete
     last = next((str(folder) for step, folder in found if whole(folder) and (before is None or step < before)), None)
@@ -103,25 +99,11 @@ def _announce(file: Path, workers: list[dict[str, Any]], cools_down: bool) -> No
     write(file, json.dumps({"cools_down": cools_down, "workers": workers}, indent=1))
 
 
-def _kept(folder: Path) -> bool:
-    try:
-        return bool(json.loads((folder / MANIFEST).read_text("utf-8")).get("kept"))
-    except (OSError, ValueError, AttributeError, TypeError):
-        return False
-
-
 def write(path: Path, text: str) -> None:
     """Writes a file beside and moves it into place, so that it is whole or not there."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text(text, "utf-8")
     os.replace(beside, path)
-
-
-def _checkpoints(run: Path) -> list[tuple[int, Path]]:
-    if not run.is_dir():
-        return []
-    named = [(_FOLDER.fullmatch(path.name), path) for path in run.iterdir()]
-    return [(int(match[1]), path) for match, path in named if match and path.is_dir()]
 
 
 def _seems_complete(folder: Path) -> bool:
@@ -177,17 +159,17 @@ class Checkpoints(TrainerCallback):
         workers = gather_object([{"rank": args.process_index, "pid": os.getpid(), "host": socket.gethostname()}])
         if state.is_world_process_zero:
             run.mkdir(parents=True, exist_ok=True)
-            for step, folder in _checkpoints(run):
-                if step > state.global_step:  # will be written again, file by file
-                    (folder / MANIFEST).unlink(missing_ok=True)
-                elif step == state.global_step and _sizes(folder) is None and _seems_complete(folder):
-                    seal(folder)  # the one that was resumed from, written before this callback was in use
+            for one in checkpoints(run):
+                if one.step > state.global_step:  # will be written again, file by file
+                    (one.folder / MANIFEST).unlink(missing_ok=True)
+                elif one.step == state.global_step and _sizes(one.folder) is None and _seems_complete(one.folder):
+                    seal(one.folder)  # the one that was resumed from, written before this callback was in use
             _announce(run / RUN, workers, self.cools_down)
         return control
 
     def _check_folder(self, run: Path, step: int) -> None:
-        beyond = [folder for at, folder in sorted(_checkpoints(run)) if at > step]
-        kept = [folder.name for folder in beyond if _kept(folder) and is_complete(folder)]
+        beyond = [one for one in checkpoints(run) if one.step > step]
+        kept = [one.folder.name for one in beyond if one.kept and is_complete(one.folder)]
         if kept:
             raise ValueError(
                 f"{run} holds {', '.join(kept[:3])}{', ...' if len(kept) > 3 else ''}, which are to be kept, and a run from "
@@ -229,7 +211,7 @@ class Checkpoints(TrainerCallback):
             folder = run / f"checkpoint-{state.global_step}"
             if not folder.is_dir():  # a trial of a hyper-parameter search saves elsewhere, and is not resumed
                 return
-            seal(folder, kept=self.keep(state.global_step) or _kept(folder))  # another of this class may want it
+            seal(folder, kept=self.keep(state.global_step) or is_kept(folder))  # another of this class may want it
             self._rotate(run, state)
 
     def on_stream_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -245,7 +227,7 @@ class Checkpoints(TrainerCallback):
             return
         best = Path(state.best_model_checkpoint).name if state.best_model_checkpoint else None
         needed = {f"checkpoint-{state.global_step}", best}
-        ordinary = [f for step, f in sorted(_checkpoints(run)) if step <= state.global_step and not _kept(f)]
+        ordinary = [one.folder for one in checkpoints(run) if one.step <= state.global_step and not one.kept]
         for folder in ordinary[: max(len(ordinary) - self._limit, 0)]:
             if folder.name not in needed:
                 remove(folder)

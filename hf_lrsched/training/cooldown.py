@@ -20,6 +20,7 @@ import numpy as np
 from accelerate import PartialState
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
+from ..runs.files import RECORD
 from ..schedules.checks import share as checked_share
 from ..schedules.lengths import Horizon, Length
 from ..schedules.schedule import Schedule
@@ -32,8 +33,6 @@ from .together import agreed, first_said
 from .triggers import LATE, Triggers
 
 logger = logging.getLogger(__name__)
-
-RECORD = "cooldown.json"
 
 _NO_RUN = 10**8  # steps that nobody means: the longest published pre-training runs take a few million
 _OPEN = 10**12  # a horizon for lengths that no run's end bounds

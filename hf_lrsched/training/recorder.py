@@ -19,7 +19,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ..runs.history import FILE
+from ..runs.files import HISTORY
 from ..schedules.spec import to_spec
 from .scheduler import ScheduleLR
 
@@ -88,8 +88,8 @@ class LRRecorder(TrainerCallback):
             return
         folder = Path(str(args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        _close_last_line(folder / FILE)
-        self._file = folder / FILE
+        _close_last_line(folder / HISTORY)
+        self._file = folder / HISTORY
         self._write(self._head(state, kwargs["lr_scheduler"], kwargs["optimizer"]))
 
     def _head(self, state: TrainerState, scheduler: Any, optimizer: Any) -> dict[str, Any]:

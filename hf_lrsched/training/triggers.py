@@ -17,13 +17,11 @@ from typing import Any
 
 from transformers import TrainerState, TrainingArguments
 
+from ..runs.files import REQUEST, WORKERS
 from .deadlines import Deadline
 from .streams import HeldBack, held_back_in
 
 logger = logging.getLogger(__name__)
-
-REQUEST = "cooldown.request"
-WORKERS = "HF_LRSCHED_WORKERS"  # the folder in which `hf-lrsched run` is told the ids of the processes it is to signal
 
 LATE = 10  # steps between two looks of several processes at each other; on a GPU each look waits for it
 _LOOK_AT_FILES = 1.0  # seconds between two looks at the folder, which may lie on a network

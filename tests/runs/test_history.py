@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hf_lrsched.runs.history import FILE, Event, History, read_history
+from hf_lrsched.runs.files import HISTORY
+from hf_lrsched.runs.history import Event, History
+from hf_lrsched.runs.reading import read_history
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "trainer_states"
 
@@ -88,7 +90,7 @@ def test_csv_and_json_lines_in_others_words(tmp_path: Path) -> None:
 def test_what_is_not_there_or_says_nothing_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no file or folder"):
         read_history(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match=f"holds no {FILE}, no trainer_state.json and no TensorBoard event files"):
+    with pytest.raises(FileNotFoundError, match=f"holds no {HISTORY}, no trainer_state.json and no TensorBoard event files"):
         read_history(tmp_path)
     (tmp_path / "a.csv").write_text("iterations,loss\n1,2\n")
     with pytest.raises(ValueError, match=r"has no column for the step \(step, .*\); it has iterations, loss"):
@@ -111,7 +113,7 @@ def head(step: int) -> str:
 def test_a_resume_takes_back_what_lay_beyond_it(tmp_path: Path) -> None:
     seen = head(0) + packed(1, [5.0, 4.0, 3.0, "nan", 9.0]) + '{"step":4,"eval_loss":3.5}\n' + '{"step":5,"eval_loss":8}\n'
     again = head(3) + packed(4, [2.0, 1.0], lr=[[1e-3, 1e-4], [1e-3, 1e-4]], skipped=[5]) + '{"steps":[6,1],"lo'
-    (tmp_path / FILE).write_text(seen + again)
+    (tmp_path / HISTORY).write_text(seen + again)
     history = read_history(tmp_path)
     assert history.step.tolist() == [1, 2, 3, 4, 5]
     assert history.loss.tolist() == [5.0, 4.0, 3.0, 2.0, 1.0]
@@ -124,7 +126,7 @@ def test_a_resume_takes_back_what_lay_beyond_it(tmp_path: Path) -> None:
 
 
 def test_a_run_that_began_anew_is_read_from_its_beginning(tmp_path: Path) -> None:
-    (tmp_path / FILE).write_text(head(0) + packed(1, [5.0, 4.0]) + head(0) + packed(1, [3.0]))
+    (tmp_path / HISTORY).write_text(head(0) + packed(1, [5.0, 4.0]) + head(0) + packed(1, [3.0]))
     history = read_history(tmp_path)
     assert history.loss.tolist() == [3.0]
     assert history.events == ()

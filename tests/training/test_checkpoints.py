@@ -13,7 +13,8 @@ import pytest
 from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from hf_lrsched import Checkpoints, last_complete
-from hf_lrsched.training.checkpoints import MANIFEST, RUN, is_complete, seal
+from hf_lrsched.runs.files import MANIFEST, RUN
+from hf_lrsched.training.checkpoints import is_complete, seal
 
 from .test_trainer import data, same, tiny, trainer, watch, weights
 

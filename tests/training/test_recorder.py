@@ -13,7 +13,8 @@ import torch
 from transformers import IntervalStrategy, TrainerCallback
 
 from hf_lrsched import Checkpoints, CooldownCallback, last_complete
-from hf_lrsched.runs.history import FILE, read_history
+from hf_lrsched.runs.files import HISTORY
+from hf_lrsched.runs.reading import read_history
 from hf_lrsched.training.recorder import LRRecorder
 
 from .test_trainer import PEAK, STEPS, Tiny, trainer, watch
@@ -71,7 +72,7 @@ def test_a_loss_that_is_no_number_and_a_norm_that_was_clipped_are_as_they_were(t
     assert math.isnan(history.loss[5])
     assert all(math.isfinite(loss) for loss in logged(made, "loss"))  # what Trainer shows
     assert (history.grad_norm[:5] > 100).all()  # before clipping to 1
-    assert "NaN" not in (tmp_path / FILE).read_text()  # JSON has none
+    assert "NaN" not in (tmp_path / HISTORY).read_text()  # JSON has none
 
 
 class Killed(Exception):  # as a kill, which no callback of ours sees
@@ -94,12 +95,12 @@ def test_a_run_that_is_killed_and_resumed_has_every_point_once(at: int, tmp_path
     whole.train()
     with pytest.raises(Killed):
         recorded(tmp_path / "run", "wsd", 4, Checkpoints(), Kill(at), **given).train()
-    with (tmp_path / "run" / FILE).open("a") as file:
+    with (tmp_path / "run" / HISTORY).open("a") as file:
         file.write('{"steps":[99,1],"loss":[1.')  # the kill fell into a write
-    before = (tmp_path / "run" / FILE).read_text()
+    before = (tmp_path / "run" / HISTORY).read_text()
     again = recorded(tmp_path / "run", "wsd", 4, Checkpoints(), **given)
     again.train(resume_from_checkpoint=last_complete(tmp_path / "run"))
-    assert (tmp_path / "run" / FILE).read_text().startswith(before)  # only appended to
+    assert (tmp_path / "run" / HISTORY).read_text().startswith(before)  # only appended to
     one, other = read_history(tmp_path / "run"), read_history(tmp_path / "whole")
     assert one.step.tolist() == other.step.tolist()
     for name in ("loss", "lr", "grad_norm", "momentum"):
@@ -134,7 +135,7 @@ def test_a_step_costs_nothing_that_grows(tmp_path: Path) -> None:
     vars(recorder)["_flush"] = watched
     made.train()
     assert most == 10
-    lines = (tmp_path / FILE).read_text().splitlines()
+    lines = (tmp_path / HISTORY).read_text().splitlines()
     assert len(lines) == 1 + 30
     assert json.loads(lines[1])["steps"] == [1, 10]
 

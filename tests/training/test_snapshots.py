@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback
 
 from hf_lrsched import CycleSnapshots, average_checkpoints, cycle_checkpoints, last_complete, warm_restarts
-from hf_lrsched.training.checkpoints import MANIFEST, is_complete
+from hf_lrsched.runs.files import MANIFEST
+from hf_lrsched.training.checkpoints import is_complete
 
 from .running import At, Stream, arguments, checkpoints, die, equal, files, killed, lrs, near, running
 from .test_trainer import PEAK, weights

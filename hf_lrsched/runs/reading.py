@@ -1,0 +1,233 @@
+"""`read_history`: the history of a run from whatever the run has left.
+
+Read are the recorder's own file (``lr_history.jsonl``), ``trainer_state.json``, CSV, JSON lines and TensorBoard event files,
+plain or gzipped. What a file does not hold is named in `History.missing`, what of it could not be read in
+`History.unreadable`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+from ..schedules.schedule import Schedule
+from ..schedules.spec import from_spec
+from .files import HISTORY
+from .history import WORDS, Event, History, as_float
+
+
+def read_history(path: str | Path) -> History:
+    """The history of a run, from a file or from the folder of the run.
+
+    Args:
+        path: a file of any of the kinds above, or a folder: then the recorder's file in it, else ``trainer_state.json`` (its
+            own or its newest checkpoint's), else TensorBoard's event files.
+
+    Raises:
+        FileNotFoundError: where there is nothing that could be read.
+        ValueError: where nothing of it could be.
+    """
+    found = _find(Path(path))
+    if "tfevents" in found.name:
+        return _read_tensorboard(found)
+    text, unreadable = _text(found)
+    name = found.name.removesuffix(".gz")
+    if name == HISTORY:
+        history = _read_recorder(text, unreadable, found)
+    elif name.endswith(".csv"):
+        history = _read_csv(text, unreadable, found)
+    elif name.endswith(".jsonl"):
+        history = History.of(_json_lines(text, unreadable), source=str(found), unreadable=tuple(unreadable))
+    else:
+        history = _read_state(text, unreadable, found)
+    if not len(history) and not len(history.eval_step):
+        told = f" ({'; '.join(history.unreadable)})" if history.unreadable else ""
+        raise ValueError(f"{found} holds no point of a run: no line with a step and a loss or a learning rate{told}")
+    return history
+
+
+def _find(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no file or folder {path}")
+    for name in (HISTORY, "trainer_state.json"):
+        if (path / name).is_file():
+            return path / name
+    states = sorted(path.glob("checkpoint-*/trainer_state.json"), key=lambda file: _step_of(file.parent.name))
+    if states:
+        return states[-1]
+    events = sorted(path.rglob("*tfevents*"), key=lambda file: file.stat().st_mtime)
+    if events:
+        return events[-1]
+    raise FileNotFoundError(f"{path} holds no {HISTORY}, no trainer_state.json and no TensorBoard event files")
+
+
+def _step_of(folder: str) -> int:
+    number = folder.rpartition("-")[2]
+    return int(number) if number.isdecimal() else -1
+
+
+def _text(file: Path) -> tuple[str, list[str]]:
+    """The text of a file, gzipped or not, as far as it can be read."""
+    if file.suffix != ".gz":
+        return file.read_text("utf-8", errors="replace"), []
+    packed, parts = file.read_bytes(), []
+    unpacking = zlib.decompressobj(wbits=31)
+    try:
+        for start in range(0, len(packed), 1 << 12):  # what lies before a damaged part is read
+            parts.append(unpacking.decompress(packed[start : start + (1 << 12)]))
+    except zlib.error as error:
+        return b"".join(parts).decode("utf-8", errors="replace"), [f"{file.name} is damaged ({error})"]
+    cut = [] if unpacking.eof else [f"{file.name} is cut short"]
+    return b"".join(parts).decode("utf-8", errors="replace"), cut
+
+
+def _json_lines(text: str, unreadable: list[str]) -> list[dict[str, Any]]:
+    lines: list[dict[str, Any]] = []
+    bad: list[int] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            parsed = json.loads(line)
+        except ValueError:
+            parsed = None
+        if isinstance(parsed, dict):
+            lines.append(parsed)
+        else:
+            bad.append(number)
+    if bad:
+        unreadable.append(f"{len(bad)} line{'s' * (len(bad) > 1)} could not be read (the first: line {bad[0]})")
+    return lines
+
+
+def _read_recorder(text: str, unreadable: list[str], file: Path) -> History:
+    """The recorder's file: heads, points, evaluations; a resume takes back what lay beyond its step."""
+    points: dict[int, dict[str, Any]] = {}
+    evaluations: dict[int, float] = {}
+    events: list[Event] = []
+    head: dict[str, Any] = {}
+    for line in _json_lines(text, unreadable):
+        if "hf_lrsched" in line:
+            head = line
+            if (begin := int(line.get("step", 0))) > 0:
+                points = {step: point for step, point in points.items() if step <= begin}
+                evaluations = {step: loss for step, loss in evaluations.items() if step <= begin}
+                events = [event for event in events if event.step <= begin] + [Event(begin, "resume")]
+            else:
+                points, evaluations, events = {}, {}, []
+        elif "event" in line:
+            events.append(Event(int(line["step"]), str(line["event"]), str(line.get("text", ""))))
+        elif "eval_loss" in line:
+            evaluations[int(line["step"])] = as_float(line["eval_loss"])
+        elif "steps" in line:
+            _unpack(line, points)
+    about = {
+        "groups": tuple(head.get("groups", ())),
+        "peak": tuple(head.get("peaks", ())),
+        "schedule": _schedule(head.get("schedule"), unreadable),
+        "arguments": dict(head.get("arguments") or {}),
+        "source": str(file),
+        "unreadable": tuple(unreadable),
+    }
+    return History.of_points(points, evaluations, events, about)
+
+
+def _unpack(line: dict[str, Any], points: dict[int, dict[str, Any]]) -> None:
+    """A batch of points: columns, of which one value may stand for all."""
+    first, count = line["steps"]
+    names = {
+        "loss": "loss",
+        "grad_norm": "grad_norm",
+        "momentum": "momentum",
+        "tokens": "tokens",
+        "phase": "phase",
+        "lrs": "lr",
+    }
+    columns = {name: line.get(key) for name, key in names.items()}
+    skipped = set(line.get("skipped", ()))
+    for i in range(count):
+        point: dict[str, Any] = {"skipped": first + i in skipped}
+        for name, values in columns.items():
+            value = values[i] if isinstance(values, list) else values
+            if value is not None:
+                point[name] = value if name != "lrs" or isinstance(value, list) else [value]
+        points[first + i] = point
+
+
+def _schedule(spec: Any, unreadable: list[str]) -> Schedule | None:
+    if not spec:
+        return None
+    try:
+        return from_spec(spec)
+    except (ValueError, TypeError, KeyError) as error:
+        unreadable.append(f"its schedule could not be read ({error})")
+        return None
+
+
+def _read_state(text: str, unreadable: list[str], file: Path) -> History:
+    """A ``trainer_state.json``; of one that is cut short, the whole entries of its log."""
+    averaged = 1
+    try:
+        state = json.loads(text)
+        lines = state.get("log_history", []) if isinstance(state, dict) else state
+        averaged = int(state.get("logging_steps") or 1) if isinstance(state, dict) else 1
+    except ValueError as error:
+        unreadable.append(f"{file.name} is cut short or damaged ({error}); its whole entries were read")
+        lines = _whole_entries(text)
+    if not isinstance(lines, list):
+        raise ValueError(f"{file}: log_history is a {type(lines).__name__}, not a list of entries")
+    whole = [line for line in lines if isinstance(line, dict)]
+    return History.of(whole, averaged=max(averaged, 1), source=str(file), unreadable=tuple(unreadable))
+
+
+def _whole_entries(text: str) -> list[dict[str, Any]]:
+    decoder, found = json.JSONDecoder(), []
+    start = text.find("[", text.find('"log_history"'))
+    position = text.find("{", start)
+    while start >= 0 and position >= 0:
+        try:
+            entry, end = decoder.raw_decode(text, position)
+        except ValueError:
+            break
+        found.append(entry)
+        position = text.find("{", end)
+    return found
+
+
+def _read_csv(text: str, unreadable: list[str], file: Path) -> History:
+    rows = list(csv.DictReader(text.splitlines()))
+    if rows and not any(word in rows[0] for word in WORDS["step"]):
+        raise ValueError(
+            f"{file} has no column for the step ({', '.join(WORDS['step'][:4])}); it has {', '.join(map(str, rows[0]))}"
+        )
+    short = [number for number, row in enumerate(rows, start=2) if None in row.values() or None in row]
+    if short:
+        unreadable.append(f"{len(short)} rows have too few or too many cells (the first: line {short[0]})")
+    return History.of(rows, source=str(file), unreadable=tuple(unreadable))
+
+
+def _read_tensorboard(file: Path) -> History:
+    try:
+        from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+        from tensorboard.util import tensor_util
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(f"reading {file} needs tensorboard: pip install tensorboard") from None
+    lines: list[dict[str, Any]] = []
+    unreadable: list[str] = []
+    try:
+        for event in EventFileLoader(str(file)).Load():
+            for value in event.summary.value:
+                number = value.simple_value if value.HasField("simple_value") else None
+                if number is None and value.HasField("tensor"):
+                    array = tensor_util.make_ndarray(value.tensor)
+                    number = float(array) if array.size == 1 and array.dtype.kind in "fiu" else None
+                if number is not None:
+                    lines.append({"step": event.step, value.tag: number})
+    except Exception as error:  # its record reader has no class of its own for a damaged file
+        unreadable.append(f"{file.name} is cut short or damaged ({error})")
+    return History.of(lines, source=str(file), unreadable=tuple(unreadable))
