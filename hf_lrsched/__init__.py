@@ -15,6 +15,7 @@ from .version import __version__ as __version__
 if TYPE_CHECKING:
     from .runs.history import History
     from .runs.reading import read_history
+    from .runs.summary import summary
     from .schedules.catalogue import (
         CATALOGUE,
         build,
@@ -35,9 +36,13 @@ if TYPE_CHECKING:
     from .schedules.phase import Phase, fall, hold, rise
     from .schedules.schedule import Schedule, repeat
     from .schedules.spec import from_spec, to_spec
+    from .show import plot, text
+    from .show.card import Card, from_card
     from .training.branches import BranchPlan
     from .training.checkpoints import Checkpoints, last_complete
     from .training.cooldown import CooldownCallback
+    from .training.live_plot import LRPlot
+    from .training.model_card import LRCard
     from .training.recorder import LRRecorder
     from .training.registration import register, register_schedule, unregister
     from .training.scheduler import ScheduleLR
@@ -58,6 +63,10 @@ _WHERE = {
     "BranchPlan": "training.branches",
     "History": "runs.history",
     "read_history": "runs.reading",
+    "summary": "runs.summary",
+    **dict.fromkeys(("Card", "from_card"), "show.card"),
+    "LRCard": "training.model_card",
+    "LRPlot": "training.live_plot",
     "LRRecorder": "training.recorder",
     **dict.fromkeys(("Checkpoints", "last_complete"), "training.checkpoints"),
     "CooldownCallback": "training.cooldown",
@@ -67,15 +76,21 @@ _WHERE = {
     **dict.fromkeys(("register", "register_schedule", "unregister"), "training.registration"),
 }
 
+# Whole modules, as hf_lrsched.plot and hf_lrsched.text.
+_MODULES = {"plot": "show.plot", "text": "show.text"}
+
 __all__ = [
     "CATALOGUE",
     "BranchPlan",
+    "Card",
     "Checkpoints",
     "CooldownCallback",
     "CycleSnapshots",
     "HeldBack",
     "History",
     "Horizon",
+    "LRCard",
+    "LRPlot",
     "LRRecorder",
     "Phase",
     "Schedule",
@@ -85,6 +100,7 @@ __all__ = [
     "constant",
     "cycle_checkpoints",
     "fall",
+    "from_card",
     "from_spec",
     "hold",
     "inverse_sqrt_cooldown",
@@ -92,6 +108,7 @@ __all__ = [
     "multi_step",
     "one_cycle",
     "phases",
+    "plot",
     "power",
     "read_history",
     "register",
@@ -100,6 +117,8 @@ __all__ = [
     "rex",
     "rise",
     "step_decay",
+    "summary",
+    "text",
     "to_spec",
     "unregister",
     "warm_restarts",
@@ -110,6 +129,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f".{_MODULES[name]}", __name__)
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f".{_WHERE[name]}", __name__), name)
@@ -118,7 +139,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_WHERE})
+    return sorted({*globals(), *_WHERE, *_MODULES})
 
 
 _registration.register()

@@ -27,6 +27,7 @@ from datasets import Dataset, DatasetDict, IterableDataset, load_dataset
 from transformers import AutoConfig, Trainer, TrainingArguments
 from trl import TrlParser
 
+from hf_lrsched.runs.files import PICTURE
 from hf_lrsched.show.text import phase_list, run_summary
 from hf_lrsched.training.branches import PLAN
 from hf_lrsched.training.checkpoints import Checkpoints, last_complete
@@ -291,6 +292,8 @@ def run(trainer: Trainer, schedule: hf_lrsched.Schedule | None, report: Callable
     trainer.args.eval_on_start = True
     if not any(isinstance(callback, Checkpoints) for callback in trainer.callback_handler.callbacks):
         trainer.add_callback(Checkpoints())
+    for callback in (hf_lrsched.LRRecorder(), hf_lrsched.LRPlot(), hf_lrsched.LRCard()):
+        trainer.add_callback(callback)
     try:
         trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
     except ValueError as error:
@@ -303,8 +306,9 @@ def run(trainer: Trainer, schedule: hf_lrsched.Schedule | None, report: Callable
     trainer.save_model(trainer.args.output_dir)
     trainer.save_state()
     if trainer.is_world_process_zero():
-        history = trainer.state.log_history
-        picture = lr_and_loss(history, Path(trainer.args.output_dir) / "lr_and_loss.png", schedule)
-        print(run_summary(history, schedule, trainer.args.learning_rate))
-        print(*report(), f"model and picture: {trainer.args.output_dir} ({picture.name})", sep="\n")
+        folder = Path(trainer.args.output_dir)
+        lr_and_loss(hf_lrsched.read_history(folder), folder / PICTURE)  # once more, with the last evaluation
+        trainer.create_model_card()
+        print(run_summary(trainer.state.log_history, schedule, trainer.args.learning_rate))
+        print(*report(), f"model, card and picture: {folder} ({PICTURE})", f"hf-lrsched report {folder}", sep="\n")
     return after

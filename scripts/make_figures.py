@@ -37,7 +37,7 @@ SHOWN = {
 def main() -> None:
     FIGURES.mkdir(parents=True, exist_ok=True)
     for name in CATALOGUE:
-        print(thumbnail(build(name, 400, **SHOWN.get(name, {})), FIGURES / f"{name}.svg"))
+        thumbnail(build(name, 400, **SHOWN.get(name, {})), FIGURES / f"{name}.svg")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,10 @@
-"""The command line: what it writes into a run's folder, and whom it passes a signal on to."""
+"""The command line: what it writes into a run's folder."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -43,7 +40,6 @@ def test_help_and_version() -> None:
     for flag in ("-h", "--help"):
         assert "cooldown" in call(flag).output
         assert "Tell the run in the folder RUN to start its decay now" in call("cooldown", flag).output
-        assert "pass SIGUSR1 on to its workers" in call("run", flag).output
     assert call("--version").output == f"hf-lrsched, version {__version__}\n"
 
 
@@ -106,41 +102,10 @@ def test_cooldown_says_so_where_the_folder_cannot_be_read(text: str, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "arguments", [("cooldown",), ("cooldown", "x", "--steps", "0"), ("cooldown", "x", "--steps", "2.5"), ("run",), ("warm",)]
+    "arguments", [("cooldown",), ("cooldown", "x", "--steps", "0"), ("cooldown", "x", "--steps", "2.5"), ("warm",)]
 )
 def test_what_cannot_be_read_is_refused(arguments: tuple[str, ...]) -> None:
     assert call(*arguments).exit_code == 2
-
-
-# run, in this process: the command is a short one that loads nothing
-
-
-@pytest.fixture(autouse=True)
-def _handlers() -> object:
-    """`run` takes hold of signals, as it is a process of its own elsewhere."""
-    numbers = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
-    before = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
-
-
-@pytest.mark.parametrize(("code", "expected"), [("0", 0), ("7", 7), ("-9", 137), ("-15", 143)])
-def test_run_ends_as_its_command_did(code: str, expected: int, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text("import os, sys\ncode = int(sys.argv[1])\nsys.exit(code) if code >= 0 else os.kill(os.getpid(), -code)")
-    assert call("run", str(script), code).exit_code == expected
-
-
-def test_run_passes_flags_and_modules_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = "import os, sys\nopen('told', 'w').write(' '.join([sys.argv[1:].__str__(), os.environ['HF_LRSCHED_WORKERS']]))"
-    (tmp_path / "script.py").write_text(script)
-    monkeypatch.chdir(tmp_path)
-    for flags in (("script.py",), ("-m", "script")):
-        assert call("run", *flags, "--steps", "5", "-m", "--help").exit_code == 0
-        told = (tmp_path / "told").read_text()
-        assert told.startswith("['--steps', '5', '-m', '--help'] ")
-        assert not Path(told.rpartition(" ")[2]).exists()  # removed when it is over
 
 
 # Processes of their own
@@ -157,49 +122,6 @@ def test_help_loads_neither_torch_nor_transformers() -> None:
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Tell the run in the folder RUN" in done.stdout
-
-
-SCRIPT = """
-import sys
-from pathlib import Path
-from transformers import TrainerCallback
-from hf_lrsched import CooldownCallback
-from tests.training.running import arguments, running
-
-class Ready(TrainerCallback):
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == 5:
-            Path(args.output_dir, "ready").touch()
-
-words = {"max_steps": 10**9, "lr_scheduler_type": "wsd", "lr_scheduler_kwargs": {"warmup": 4, "decay": 0}}
-made = running(arguments(Path(sys.argv[1]), logging_strategy="no", **words), Ready(), CooldownCallback(5))
-made.train()
-made.save_state()
-"""
-
-
-def test_run_passes_sigusr1_on_to_the_worker_which_ends_its_run_by_a_cooldown(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT)
-    out = tmp_path / "out"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "hf_lrsched", "run", str(tmp_path / "script.py"), str(out)]
-    log = tmp_path / "log"
-    with log.open("w") as file, subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=file, stderr=file) as started:
-        try:
-            for _ in range(1200):
-                if (out / "ready").exists() or started.poll() is not None:
-                    break
-                time.sleep(0.05)  # until the worker trains
-            assert started.poll() is None, log.read_text()
-            started.send_signal(signal.SIGUSR1)
-            assert started.wait(60) == 0, log.read_text()
-        finally:
-            started.kill()
-    state = json.loads((out / "trainer_state.json").read_text())
-    [line] = [line for line in state["log_history"] if "cooldown" in line]
-    assert (line["cooldown"], line["cooldown_steps"]) == ("signal SIGUSR1", 5)
-    assert state["global_step"] == line["step"] + 5
-    assert json.loads((out / "hf_lrsched_run.json").read_text())["workers"][0]["pid"] != started.pid
 
 
 # list, show

@@ -15,8 +15,11 @@ from ..version import __version__
 _COMMANDS = {
     "list": "schedules:list_",
     "show": "schedules:show",
+    "plot": "schedules:plot",
     "run": "running:run",
     "cooldown": "running:cooldown",
+    "report": "reports:report",
+    "compare": "reports:compare",
 }
 
 

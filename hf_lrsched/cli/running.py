@@ -5,19 +5,28 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-# What training/checkpoints.py and training/cooldown.py call them; not imported, as those load torch. A test compares.
-RUN, REQUEST, RECORD, WORKERS = "hf_lrsched_run.json", "cooldown.request", "cooldown.json", "HF_LRSCHED_WORKERS"
+from ..runs.files import RECORD, REQUEST, RUN, WORKERS
+
+STARTUP = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "startup")
+
+# What says that a launcher has started this process: as accelerate reads it, torchrun's and DeepSpeed's first.
+LOCAL_RANKS = ("LOCAL_RANK", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_RANK")
 
 
 @click.command()
@@ -48,47 +57,177 @@ def cooldown(run: Path, steps: int | None) -> None:
     click.echo(f"asked the run in {run} to cool down{f' over {steps} steps' if steps else ''}")
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.option("-m", "module", is_flag=True, help="COMMAND is a module, as for python -m.")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.option("-m", "module", is_flag=True, help="SCRIPT is a module, as for python -m.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="SCRIPT [ARGS]...")
 def run(module: bool, command: tuple[str, ...]) -> None:
-    """Run a training script or module, and pass SIGUSR1 on to its workers: each then starts its cooldown.
+    """Run a training script, module or program with the schedules registered; nothing in it is edited.
 
-    A signal to `accelerate launch` itself would kill the launcher and reach no worker.
+    SCRIPT is a Python file, or a program such as trl or accelerate; with -m, a module. What stands behind it is its own.
+    Every Python that it starts knows the schedules as well; nothing outside it does.
 
-    Example:  hf-lrsched run -m accelerate.commands.launch recipes/pretrain.py --finish_by 6h
+    \b
+    Examples:
+      hf-lrsched run train.py --lr_scheduler_type wsd
+      hf-lrsched run -m my.training --lr_scheduler_type wsd
+      hf-lrsched run trl sft --lr_scheduler_type wsd --model_name_or_path ...
+
+    \b
+    On several GPUs, either way round:
+      hf-lrsched run accelerate launch train.py --lr_scheduler_type wsd
+      accelerate launch -m hf_lrsched run train.py --lr_scheduler_type wsd
+
+    The first way, SIGUSR1 sent to this command is passed on to its workers, each of which then starts its cooldown
+    (CooldownCallback). The other way it would kill the launcher and reach no worker: send it to a worker itself.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        started = subprocess.Popen(
-            [sys.executable, *(["-m"] if module else []), *command], env={**os.environ, WORKERS: folder}
-        )
+    words, environment = _found(command, module), _registering(os.environ)
+    try:
+        if _is_worker():
+            _become(words, environment)
+        code = _supervise(words, environment)
+    except OSError as error:  # a program of another machine, or a script that does not say what reads it
+        raise click.ClickException(f"{words[0]} cannot be started: {error.strerror or error}") from error
+    sys.exit(code if code >= 0 else 128 - code)
 
-        waiting: list[int] = []
 
-        def forward(number: int, frame: FrameType | None) -> None:
-            del frame
-            workers = list(Path(folder).iterdir())
-            if not workers:
-                click.echo("no worker trains yet; the signal is passed on when one does", err=True)
-                waiting.append(number)
-            for worker in workers:
-                _send(int(worker.name), number)
+def _found(command: tuple[str, ...], module: bool) -> list[str]:
+    """What is to be started, in full.
 
-        def pass_on(number: int, frame: FrameType | None) -> None:
-            del frame
-            _send(started.pid, number)
+    Raises:
+        click.UsageError: where there is no such thing.
+    """
+    name, *rest = command
+    if module:
+        _check_module(name)
+        return [sys.executable, *_flags(), "-m", *command]
+    if os.path.isfile(name):
+        if name.endswith(".py") or not os.access(name, os.X_OK):
+            return [sys.executable, *_flags(), *command]
+        return [name if os.sep in name else os.path.join(os.curdir, name), *rest]
+    beside = os.path.dirname(sys.executable)  # where the programs of an environment lie that is not activated
+    if program := shutil.which(name) or shutil.which(name, path=beside):
+        return [program, *rest]
+    if os.path.isfile(os.path.join(name, "__main__.py")):
+        return [sys.executable, *_flags(), *command]
+    raise click.UsageError(
+        f"{name} is no file in {os.getcwd()}, no folder with a __main__.py, and no program on PATH or in {beside}; "
+        "a module is run by -m"
+    )
 
-        signal.signal(signal.SIGUSR1, forward)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, pass_on)
+
+def _check_module(name: str) -> None:
+    top = name.partition(".")[0]  # to look for more would import it
+    with contextlib.suppress(ValueError):  # not a name at all, or a module that cannot say where it is from
+        if top and (PathFinder.find_spec(top, [os.getcwd()]) or find_spec(top)):
+            return
+    raise click.UsageError(f"-m {name}: no module '{top}' in {os.getcwd()} or where {sys.executable} looks for modules")
+
+
+def _flags() -> list[str]:
+    """The interpreter's own flags, without those that would isolate it: torchrun starts its workers with -u."""
+    flags: list[str] = []
+    words = iter(sys.orig_argv[1:])
+    for word in words:
+        if word in ("-W", "-X"):
+            flags += [word, next(words)]
+        elif re.fullmatch("-[bBdOPqRsuv]+|-[WX].+", word):
+            flags.append(word)
+        else:
+            break
+    return flags
+
+
+def _registering(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment`, in which every Python runs startup/sitecustomize.py first."""
+    before = environment.get("PYTHONPATH")
+    folders = before.split(os.pathsep) if before else []
+    return {**environment, "PYTHONPATH": os.pathsep.join([STARTUP, *(folder for folder in folders if folder != STARTUP)])}
+
+
+def _is_worker() -> bool:
+    """Whether a launcher has started this process, or another `run` looks after it already.
+
+    RANK alone is no sign: a cluster may set it for a whole machine, on which the launcher is still to be started.
+    """
+    return any(name in os.environ for name in LOCAL_RANKS) or os.path.isdir(os.environ.get(WORKERS, ""))
+
+
+def _become(words: list[str], environment: dict[str, str]) -> NoReturn:
+    """Puts the command in this process's place, so that its launcher has it for a child and not its grandparent."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and what is ignored stays so
+        signal.signal(number, signal.SIG_DFL)
+    os.execve(words[0], words, environment)
+
+
+def _supervise(words: list[str], environment: dict[str, str]) -> int:
+    """Runs the command to its end, passing signals on; its exit code, negative for a signal's."""
+    with tempfile.TemporaryDirectory(prefix="hf-lrsched-") as folder:
+        relay = _Relay(Path(folder))
+        # A shell's <(...) is an open file that a script is told the number of.
+        child = subprocess.Popen(words, env={**environment, WORKERS: folder}, close_fds=False)
+        relay.begin(child.pid)
         while True:
             try:
-                code = started.wait(timeout=0.5)
-                break
+                return child.wait(timeout=0.5)
             except subprocess.TimeoutExpired:
-                if waiting and any(Path(folder).iterdir()):
-                    forward(waiting.pop(), None)
-    sys.exit(code if code >= 0 else 128 - code)
+                relay.look()
+
+
+class _Relay:
+    """Takes this process's signals from now on: SIGUSR1 is for the workers, SIGTERM and SIGINT for the command.
+
+    Args:
+        folder: where each worker leaves its id as the name of a file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._child = folder, 0
+        self._early: list[int] = []
+        self._waits = False
+        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
+            if signal.getsignal(number) != signal.SIG_IGN:  # a shell has its background jobs ignore SIGINT
+                signal.signal(number, self._on_signal)
+
+    def begin(self, child: int) -> None:
+        """The command runs, as process `child`."""
+        self._child = child
+        for number in self._early:  # also Ctrl-C, which the command was not there for
+            self._pass_on(number)
+
+    def look(self) -> None:
+        """Passes on what came before there was a worker."""
+        if self._waits and any(self._folder.iterdir()):
+            self._to_workers()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if not self._child:
+            self._early.append(number)
+        elif number != signal.SIGINT or not _in_foreground():
+            self._pass_on(number)
+
+    def _pass_on(self, number: int) -> None:
+        if number == signal.SIGUSR1:
+            self._to_workers()
+        else:
+            _send(self._child, number)
+
+    def _to_workers(self) -> None:
+        workers = list(self._folder.iterdir())
+        self._waits = not workers
+        if self._waits:
+            click.echo("no worker trains yet; the signal is passed on when one does", err=True)
+        for worker in workers:
+            _send(int(worker.name), signal.SIGUSR1)
+
+
+def _in_foreground() -> bool:
+    """Whether a terminal sends its Ctrl-C to this process, and so to the command as well, which must not have it twice."""
+    try:
+        with open(os.ctermid(), "rb", buffering=0) as terminal:
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:  # there is none
+        return False
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 HISTORY = "lr_history.jsonl"
+PICTURE = "lr_and_loss.png"
 MANIFEST = "hf_lrsched_manifest.json"
 RUN = "hf_lrsched_run.json"
 REQUEST = "cooldown.request"
@@ -28,7 +30,7 @@ class Checkpoint:
     kept: bool
 
 
-def checkpoints(run: str | Path) -> list[Checkpoint]:
+def checkpoints(run: str | os.PathLike[str]) -> list[Checkpoint]:
     """The checkpoints in the folder `run`, by step, whole or not; none where there is no such folder.
 
     >>> checkpoints("no/such/folder")

@@ -172,9 +172,13 @@ class Schedule:
 
     def phase(self, step: float) -> Phase:
         """The phase that `step` lies in; past the end, the last one."""
+        return self.phases[self.index(step)]
+
+    def index(self, step: float) -> int:
+        """The place of that phase among `phases`, from 0."""
         if step < 0:
             raise ValueError(f"step {step!r}: steps count from 0")
-        return self.phases[bisect_right(self._starts, min(step, math.nextafter(self._total, 0.0))) - 1]
+        return bisect_right(self._starts, min(step, math.nextafter(self._total, 0.0))) - 1
 
     def spans(self) -> list[tuple[float, float, Phase]]:
         """``(first step, step after the last, phase)`` for every phase that has a length."""

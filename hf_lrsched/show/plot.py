@@ -1,106 +1,233 @@
-"""Pictures of schedules and runs, with matplotlib (``pip install 'hf-lrsched[plot]'``)."""
+"""Pictures of schedules and runs, with matplotlib (``pip install 'hf-lrsched[plot]'``).
+
+Every function returns a matplotlib `Figure`, and writes it where a file is given. None touches pyplot, so nothing pops up and
+a notebook shows what a cell returns. Colours are Okabe and Ito's, which stay apart for colour-blind eyes; line styles tell
+them apart in grey.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ..runs.history import History
+from ..schedules.catalogue import build
+from ..schedules.lengths import Horizon
 from ..schedules.schedule import Schedule
+from ..schedules.spec import from_spec
+from . import panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which stay apart for colour-blind eyes; lightness and line style tell them apart in grey.
-_LR, _LOSS, _HELD_OUT = "#0072B2", "#8C8C8C", "#D55E00"
-_SHADES = ("#FFFFFF", "#EDEDED")
+_GROUPS = 7  # parameter groups of different LRs in one picture; more could not be told apart
+
+Shown = Schedule | str | Mapping[str, Any]
+"""A schedule, its name in the catalogue, or its spec."""
 
 
-def lr_and_loss(history: Sequence[Mapping[str, Any]], file: str | Path, schedule: Schedule | None = None) -> Path:
-    """The learning rate above the loss, over the same steps, with the phases shaded.
+def schedules(
+    *shown: Shown, file: str | Path | None = None, steps: int = 1000, peak: float = 1.0, log: bool = False, **words: Any
+) -> Figure:
+    """Schedules over their steps, one or several in one picture, with the phases of a single one shaded.
 
     Args:
-        history: a Trainer's ``state.log_history``: dicts with ``step`` and any of ``learning_rate``, ``loss``, ``eval_loss``.
+        shown: schedules, names of the catalogue, specs (see `to_spec`), or paths of JSON files that hold one.
         file: where the picture goes, by its ending (.png, .svg, .pdf); written beside and moved into place.
-        schedule: for the phases; None leaves them out.
+        steps: optimizer steps of those that are named.
+        peak: the learning rate that multiplier 1 stands for.
+        log: a logarithmic axis for the learning rate.
+        words: arguments of those that are named.
 
-    Returns:
-        the file's path.
+    >>> from hf_lrsched import wsd
+    >>> figure = schedules("warmup_cosine", wsd(1000), peak=3e-4)
+    >>> figure.axes[0].get_ylabel(), [line.get_label() for line in figure.axes[0].lines]
+    ('learning rate', ['warmup_cosine', 'wsd'])
 
     Raises:
+        ValueError: where nothing is given, or a name, an argument or a spec cannot be read.
         ModuleNotFoundError: without matplotlib, with the line that installs it.
     """
-    figure = _figure(8.0, 5.0)
+    if not shown:
+        raise ValueError("nothing to draw: give a schedule, a name of the catalogue such as 'wsd', or a spec")
+    made = [_schedule(one, Horizon(steps, peak=peak), words) for one in shown]
+    figure = panels.figure(8.0, 3.6)
+    axes = figure.subplots()
+    for schedule, (colour, style) in zip(made, panels.styles(), strict=False):
+        at = panels.spread(math.ceil(schedule.total))
+        label = schedule.name or "schedule"
+        axes.plot(at, schedule.lrs(at, peak), color=colour, linestyle=style, linewidth=2, label=label)
+    panels.label(axes, "share of the peak" if peak == 1.0 else "learning rate", log=log)
+    axes.set_xlabel("optimizer step")
+    if len(made) == 1:
+        panels.shade(axes, [(start, end, phase.name) for start, end, phase in made[0].spans()], names=True)
+        axes.set_title(made[0].name, loc="left", pad=18 if len(made[0].spans()) > 1 else 6)
+    else:
+        panels.legend_above(axes)
+    return panels.saved(figure, file)
+
+
+def lr_and_loss(
+    history: History | Sequence[Mapping[str, Any]],
+    file: str | Path | None = None,
+    *,
+    schedule: Schedule | None = None,
+    log_lr: bool = False,
+    log_loss: bool = False,
+) -> Figure:
+    """The learning rate above the loss, over the same steps; below them the gradient norm, where it is known.
+
+    Phases are shaded, restarts and resumes marked, and steps whose loss was NaN or infinite stand at the upper edge. What is
+    still to come of a schedule is drawn thin.
+
+    Args:
+        history: a run (`read_history`), or a Trainer's ``state.log_history``.
+        file: where the picture goes, by its ending (.png, .svg, .pdf); written beside and moved into place.
+        schedule: what the run follows, where the history does not say.
+        log_lr, log_loss: logarithmic axes.
+
+    >>> log = [{"step": 1, "loss": 3.0, "learning_rate": 1e-3}, {"step": 2, "loss": 2.0, "learning_rate": 5e-4}]
+    >>> [axes.get_ylabel() for axes in lr_and_loss(log).axes]
+    ['learning rate', 'loss']
+    """
+    run = history if isinstance(history, History) else History.of(history)
+    plan = schedule if schedule is not None else run.schedule
+    parts = ["lr", "loss", *(["grad_norm"] if np.isfinite(run.grad_norm).any() else [])]
+    parts += ["momentum"] if np.unique(run.momentum[np.isfinite(run.momentum)]).size > 1 else []
+    heights = {"lr": 2.0, "loss": 3.0, "grad_norm": 1.3, "momentum": 1.0}
+    figure = panels.figure(8.0, 5.0 + 1.2 * (len(parts) - 2))
+    drawn = figure.subplots(len(parts), 1, sharex=True, gridspec_kw={"height_ratios": [heights[name] for name in parts]})
+    axes = dict(zip(parts, drawn, strict=True))
+    _draw_lr(axes["lr"], run, plan, log=log_lr)
+    _draw_loss(axes["loss"], run, log=log_loss)
+    for name, words in (("grad_norm", "gradient norm"), ("momentum", "momentum")):
+        if name in axes:
+            axes[name].plot(*panels.thinned(run.step, getattr(run, name)), color=panels.GREEN, linewidth=0.9)
+            panels.label(axes[name], words, log=name == "grad_norm" and panels.spans_decades(run.grad_norm), from_zero=False)
+    spans = panels.phases(run, plan)
+    for name, panel in axes.items():
+        panels.shade(panel, spans, names=name == "lr")
+        panels.mark(panel, run, plan)
+    if axes["loss"].lines:
+        axes["loss"].legend(frameon=False, fontsize=9)
+    drawn[-1].set_xlabel("optimizer step")
+    return panels.saved(figure, file)
+
+
+def runs(
+    histories: Mapping[str, History], file: str | Path | None = None, *, log_lr: bool = False, log_loss: bool = False
+) -> Figure:
+    """Several runs over each other: learning rates above, losses below, held-out losses as thick lines with dots.
+
+    Args:
+        histories: runs by the name that the legend gives them.
+        file: where the picture goes, by its ending.
+        log_lr, log_loss: logarithmic axes.
+
+    >>> runs({"a": History.of([{"step": 1, "loss": 3.0, "lr": 1e-3}])}).axes[1].get_ylabel()
+    'loss'
+
+    Raises:
+        ValueError: where there is no run.
+    """
+    if not histories:
+        raise ValueError("nothing to draw: give at least one run")
+    figure = panels.figure(8.0, 5.4)
     above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": (2, 3)})
-    above.plot(*_points("learning_rate", history), color=_LR, linewidth=2)
-    above.set_ylabel("learning rate")
-    above.set_ylim(bottom=0)
-    below.plot(*_points("loss", history), color=_LOSS, linewidth=1, label="training loss")
-    below.plot(*_points("eval_loss", history), color=_HELD_OUT, linewidth=2, marker="o", markersize=4, label="held-out loss")
-    below.set_ylabel("loss")
+    for (name, run), (colour, style) in zip(histories.items(), panels.styles(), strict=False):
+        if run.lr.size:
+            above.plot(
+                *panels.thinned(run.step, run.lr.max(axis=1)), color=colour, linestyle=style, linewidth=1.8, label=name
+            )
+        thin = 0.35 if len(run.eval_step) else 0.9
+        below.plot(*panels.thinned(run.step, run.loss), color=colour, linestyle=style, linewidth=0.9, alpha=thin)
+        below.plot(run.eval_step, run.eval_loss, color=colour, linestyle=style, linewidth=2, marker="o", markersize=3.5)
+    panels.label(above, "learning rate", log=log_lr)
+    held_out = any(len(run.eval_step) for run in histories.values())
+    panels.label(below, "loss (dots: held-out)" if held_out else "loss", log=log_loss, from_zero=False)
+    panels.limit_loss(below, list(histories.values()))
     below.set_xlabel("optimizer step")
-    if below.lines:
-        below.legend(frameon=False)
-    if schedule is not None:
-        _shade(above, schedule, names=True)
-        _shade(below, schedule, names=False)
-    return _save(figure, Path(file))
+    panels.legend_above(above)
+    return panels.saved(figure, file)
 
 
-def thumbnail(schedule: Schedule, file: str | Path) -> Path:
+def thumbnail(schedule: Schedule, file: str | Path | None = None) -> Figure:
     """A small picture of one schedule without axes, for a table.
 
     Args:
         schedule: what is drawn, over its whole run.
         file: where the picture goes, by its ending.
     """
-    figure = _figure(1.6, 0.6)
+    figure = panels.figure(1.6, 0.6)
     axes = figure.add_axes((0.02, 0.06, 0.96, 0.88))
     axes.axis("off")
     values = schedule.values()
-    axes.fill_between(range(len(values)), values, color=_LR, alpha=0.15, linewidth=0)
-    axes.plot(values, color=_LR, linewidth=1.6)
+    axes.fill_between(range(len(values)), values, color=panels.BLUE, alpha=0.15, linewidth=0)
+    axes.plot(values, color=panels.BLUE, linewidth=1.6)
     axes.set_ylim(-0.04, 1.06)
-    return _save(figure, Path(file))
+    return panels.saved(figure, file)
 
 
-def _figure(width: float, height: float) -> Figure:
+def _schedule(shown: Shown | Path, run: Horizon, words: Mapping[str, Any]) -> Schedule:
+    if isinstance(shown, Schedule):
+        return shown
+    if isinstance(shown, Mapping):
+        return from_spec(shown)
+    if str(shown).endswith(".json"):
+        return read_spec(shown)
+    return build(str(shown), run, **words)
+
+
+def read_spec(file: str | Path) -> Schedule:
+    """The schedule in a JSON file: a spec, or something that holds one as its ``schedule`` (a model card's file).
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: where it holds no spec.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
     try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("pictures need matplotlib: pip install 'hf-lrsched[plot]'") from None
-    return Figure(figsize=(width, height), layout="constrained" if height > 1 else None)
+        read = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if isinstance(read, dict) and isinstance(read.get("schedule"), dict):
+        read = read["schedule"]
+    return from_spec(read)
 
 
-def _points(key: str, history: Sequence[Mapping[str, Any]]) -> tuple[list[int], list[float]]:
-    found = [(entry["step"], float(entry[key])) for entry in history if key in entry]
-    return [step for step, _ in found], [value for _, value in found]
+def _draw_lr(axes: Axes, run: History, plan: Schedule | None, *, log: bool) -> None:
+    groups = np.unique(run.lr, axis=1, return_index=True)[1] if run.lr.size else np.array([], dtype=int)
+    for group, (colour, style) in zip(sorted(groups.tolist())[:_GROUPS], panels.styles(), strict=False):
+        name = run.groups[group] if group < len(run.groups) else str(group)
+        curve = panels.thinned(run.step, run.lr[:, group])
+        label = f"group {name}" if len(groups) > 1 else None
+        axes.plot(*curve, color=colour, linestyle=style, linewidth=2, label=label)
+    steps = panels.to_come(run, plan)
+    if plan is not None and run.peak and len(steps):
+        axes.plot(steps + 1, plan.lrs(steps, run.peak[0]), color=panels.BLUE, linewidth=0.9, linestyle=":")
+    panels.label(axes, "learning rate", log=log)
+    if len(groups) > 1:
+        axes.legend(frameon=False, fontsize=9)
 
 
-def _shade(axes: Axes, schedule: Schedule, *, names: bool) -> None:
-    spans = schedule.spans()
-    if len(spans) > 24:  # stripes that nobody could tell apart
-        return
-    for i, (start, end, phase) in enumerate(spans):
-        axes.axvspan(start, end, color=_SHADES[i % 2], linewidth=0, zorder=0)
-        if names and (end - start) * 14 > schedule.total:  # narrower ones have no room for their name
-            axes.annotate(
-                phase.name,
-                ((start + end) / 2, 1.01),
-                xycoords=("data", "axes fraction"),
-                ha="center",
-                va="bottom",
-                fontsize=9,
-            )
-
-
-def _save(figure: Figure, file: Path) -> Path:
-    """Written beside and moved into place, so that a reader never finds half a picture."""
-    beside = file.with_name(f".{file.stem}.part{file.suffix}")
-    import matplotlib as mpl
-
-    metadata = {"Date": None} if file.suffix == ".svg" else None
-    with mpl.rc_context({"svg.hashsalt": "hf_lrsched"}):  # with the date left out: the same picture, the same file
-        figure.savefig(beside, dpi=130, metadata=metadata)
-    return beside.replace(file)
+def _draw_loss(axes: Axes, run: History, *, log: bool) -> None:
+    axes.plot(*panels.thinned(run.step, run.loss), color=panels.GREY, linewidth=1, label="training loss")
+    if len(run.eval_step):
+        dots: dict[str, Any] = {"marker": "o", "markersize": 4} if len(run.eval_step) < 50 else {}
+        axes.plot(run.eval_step, run.eval_loss, color=panels.ORANGE, linewidth=2, label="held-out loss", **dots)
+    panels.label(axes, "loss", log=log, from_zero=False)
+    panels.limit_loss(axes, [run])
+    wrong = panels.not_finite(run)
+    if wrong.size:
+        # On the axes' own upper edge, whatever the losses are.
+        said = f"not finite: {wrong.size} step{'s' * (wrong.size > 1)}"
+        on_edge = axes.get_xaxis_transform()
+        axes.plot(*panels.thinned(wrong, np.ones(len(wrong))), "kx", transform=on_edge, clip_on=False, label=said)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..runs.history import History
+from ..runs.summary import summary
 from ..schedules.schedule import Schedule
 
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -87,35 +88,57 @@ def key_steps(schedule: Schedule, peak: float) -> str:
        800  decay          0.0003
        999  (last)     7.5094e-07
     """
+    rows = key_lrs(schedule, peak)
+    width = max(len("phase"), *(len(name) for _, name, _ in rows))
+    lines = [f"{'step':>6}  {'phase':<{width}}  {'learning rate':>13}"]
+    lines += [f"{step:>6}  {name:<{width}}  {lr:>13.6g}" for step, name, lr in rows]
+    return "\n".join(lines)
+
+
+def key_lrs(schedule: Schedule, peak: float) -> list[tuple[int, str, float]]:
+    """First step, name and learning rate of each phase; last, the run's last step."""
     rows = [(math.ceil(start), phase.name) for start, _, phase in schedule.spans()]
     rows.append((math.ceil(schedule.total) - 1, "(last)"))
-    width = max(len("phase"), *(len(name) for _, name in rows))
-    lines = [f"{'step':>6}  {'phase':<{width}}  {'learning rate':>13}"]
-    lines += [f"{step:>6}  {name:<{width}}  {schedule.lr(step, peak):>13.6g}" for step, name in rows]
-    return "\n".join(lines)
+    return [(step, name, schedule.lr(step, peak)) for step, name in rows]
+
+
+def number(value: float | None) -> str:
+    """A number as people write it; "-" for none.
+
+    >>> number(3e-4), number(2.51234), number(1234567), number(None)
+    ('0.0003', '2.5123', '1234567', '-')
+    """
+    if value is None or not math.isfinite(value):
+        return "-" if value is None else str(value)
+    if value == int(value):
+        return f"{value:.0f}"
+    return f"{value:.4f}" if 0.1 <= abs(value) < 1e4 else f"{value:.6g}"
 
 
 def history_table(histories: Mapping[str, History]) -> str:
-    """One line a run: steps, highest LR, last losses, and what its source does not say.
+    """One line a run: schedule, steps, highest LR, losses at the end, best held-out loss, what is not recorded.
 
     >>> log = [{"step": 10, "loss": 3.0, "lr": 1e-3}, {"step": 20, "loss": 2.0, "lr": 0.0}, {"step": 20, "eval_loss": 2.1}]
     >>> print(history_table({"a": History.of(log)}))
-    run  steps  highest LR  last loss  held-out loss  not recorded
-    a       20       0.001     2.0000         2.1000  grad_norm, momentum, tokens
+    run  schedule  steps  highest LR  last loss  held-out  best held-out  not recorded
+    a    -            20       0.001          2    2.1000         2.1000  grad_norm, momentum, tokens
     """
-    width = max(3, *map(len, histories))
-    lines = [f"{'run':<{width}}  {'steps':>5}  {'highest LR':>10}  {'last loss':>9}  {'held-out loss':>13}  not recorded"]
+    heads = ("run", "schedule", "steps", "highest LR", "last loss", "held-out", "best held-out", "not recorded")
+    keys = ("steps", "highest_lr", "last_loss", "held_out_loss", "best_held_out_loss")
+    rows: list[Sequence[str]] = [heads]
     for name, run in histories.items():
-        last = int(max([*run.step[-1:], *run.eval_step[-1:]], default=0))
-        known = run.lr[np.isfinite(run.lr)]
-        highest = f"{known.max():.6g}" if known.size else "-"
-        losses = run.loss[~np.isnan(run.loss)]
-        loss = f"{losses[-1]:.4f}" if losses.size else "-"
-        held_out = f"{run.eval_loss[-1]:.4f}" if len(run.eval_loss) else "-"
-        lines.append(
-            f"{name:<{width}}  {last:>5}  {highest:>10}  {loss:>9}  {held_out:>13}  {', '.join(run.missing) or 'nothing'}"
-        )
-    return "\n".join(lines)
+        about = summary(run)
+        rest = ", ".join(run.missing) or "nothing"
+        rows.append((name, about["schedule"] or "-", *(number(about[key]) for key in keys), rest))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
+    left = (0, 1, len(heads) - 1)
+    return "\n".join(
+        "  ".join(
+            f"{cell:<{width}}" if i in left else f"{cell:>{width}}"
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
 
 
 def run_summary(history: Sequence[Mapping[str, Any]], schedule: Schedule | None, peak: float) -> str:

@@ -14,8 +14,11 @@ One of the two files that touch Transformers' internals. All of them, and each i
 - ``Trainer.training_step(model, inputs, num_items_in_batch)`` returns the loss of a micro-batch, scaled so that those of an
   update add up, and ``Trainer._get_grad_norm(model, grad_norm)`` the gradient's norm before clipping (not in Transformers
   5.0, where it stays unknown). Both are handed to callbacks that have ``saw_loss`` and ``saw_grad_norm``.
-- ``Trainer.callback_handler.callbacks`` is the list of callbacks. Those that have ``saw_trainer`` are given the Trainer as a
-  training begins, on every process, before ``on_train_begin``.
+- ``Trainer.train`` comes before anything else of a training, and ``Trainer.callback_handler.callbacks`` is the list of
+  callbacks. Those that have ``saw_trainer`` are given the Trainer there, on every process; it has no optimizer yet.
+- ``transformers.integrations``: a tracker is a callback, listed in ``INTEGRATION_TO_CALLBACK``, that sends what it gets in
+  ``on_log``. Pictures go to TensorBoardCallback's ``tb_writer``, WandbCallback's ``_wandb`` and TrackioCallback's
+  ``_trackio``, the libraries' own objects; they are there from ``on_train_begin`` until ``on_train_end``.
 
 Importing this module loads neither torch nor transformers; `mend` is called when ``transformers.trainer`` is imported.
 """
@@ -59,10 +62,14 @@ def _load(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) -> 
     done = wrapped(*args, **kwargs)
     if checkpoint is not None:
         _check_step(Path(checkpoint), trainer)
+    return done
+
+
+def _train(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) -> Any:
     for callback in trainer.callback_handler.callbacks:
         if hasattr(callback, "saw_trainer"):
             callback.saw_trainer(trainer)
-    return done
+    return wrapped(*args, **kwargs)
 
 
 def _check_files(checkpoint: Path, scheduler: Any) -> None:
@@ -202,6 +209,29 @@ def _handing_on(hears: str) -> Callable[..., Any]:
     return hand_on
 
 
+def report(trainer: Any, scalars: dict[str, float]) -> None:
+    """Sends `scalars` to every tracker that `trainer` reports to, in that tracker's own way; to nothing else."""
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
+    trackers: Any = tuple(INTEGRATION_TO_CALLBACK.values())
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, trackers):
+            callback.on_log(trainer.args, trainer.state, trainer.control, logs=dict(scalars), model=trainer.model)
+
+
+def report_figure(trainer: Any, name: str, figure: Any, file: Path) -> None:
+    """Sends a picture to TensorBoard (as the matplotlib `figure`), to W&B and Trackio (as the `file`)."""
+    step = trainer.state.global_step
+    for callback in trainer.callback_handler.callbacks:
+        kind = type(callback).__name__
+        if kind == "TensorBoardCallback" and callback.tb_writer is not None:
+            callback.tb_writer.add_figure(name, figure, step, close=False)
+        elif kind == "WandbCallback" and getattr(callback, "_wandb", None) is not None:
+            callback._wandb.log({name: callback._wandb.Image(str(file)), "train/global_step": step})
+        elif kind == "TrackioCallback" and getattr(callback, "_trackio", None) is not None:
+            callback._trackio.log({name: callback._trackio.Image(str(file)), "train/global_step": step})
+
+
 def has_length(loader: Any) -> bool:
     """Whether the loader knows how many batches it has."""
     try:
@@ -211,6 +241,7 @@ def has_length(loader: Any) -> bool:
 
 
 MENDED = {
+    "train": _train,
     "_load_optimizer_and_scheduler": _load,
     "get_batch_samples": _batches,
     "training_step": _handing_on("saw_loss"),

@@ -21,6 +21,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ..runs.files import HISTORY
 from ..schedules.spec import to_spec
+from .model_card import told
 from .scheduler import ScheduleLR
 
 _BATCH = 100  # points between two writes: what a kill may lose; 100 steps are seconds to minutes of training
@@ -90,7 +91,7 @@ class LRRecorder(TrainerCallback):
         folder.mkdir(parents=True, exist_ok=True)
         _close_last_line(folder / HISTORY)
         self._file = folder / HISTORY
-        self._write(self._head(state, kwargs["lr_scheduler"], kwargs["optimizer"]))
+        self._write({**self._head(state, kwargs["lr_scheduler"], kwargs["optimizer"]), "arguments": told(args)["arguments"]})
 
     def _head(self, state: TrainerState, scheduler: Any, optimizer: Any) -> dict[str, Any]:
         groups = optimizer.param_groups
@@ -111,8 +112,7 @@ class LRRecorder(TrainerCallback):
         if not self._lrs:
             self._first = state.global_step + 1
         self._lrs.append([group["lr"] if type(group["lr"]) is float else float(group["lr"]) for group in groups])
-        group = groups[0]
-        self._momenta.append(group["betas"][0] if "betas" in group else group.get("momentum"))
+        self._momenta.append(momentum_of(groups[0]))
         self._phases.append(scheduler.schedule.phase(scheduler.last_epoch).name if type(scheduler) is ScheduleLR else "")
 
     def on_optimizer_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -181,6 +181,11 @@ class LRRecorder(TrainerCallback):
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Writes what is left."""
         self._flush()
+
+
+def momentum_of(group: dict[str, Any]) -> float | None:
+    """Momentum of a parameter group, or beta1 under Adam; None where its optimizer has neither."""
+    return group["betas"][0] if "betas" in group else group.get("momentum")
 
 
 _NAN = torch.tensor(math.nan)

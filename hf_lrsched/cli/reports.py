@@ -1,0 +1,101 @@
+"""``report`` and ``compare``: what runs did, finished or not, ours or anybody's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .output import formatted, refused, say
+from .schedules import check_picture
+
+if TYPE_CHECKING:
+    from ..runs.history import History
+
+_PAGE = "lr_report.html"
+
+
+@click.command(short_help="An HTML page about a run.")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A page (.html) or a picture (.png, ...)."
+)
+@formatted
+def report(run: Path, output: Path | None, form: str) -> None:
+    """One HTML page about RUN, a run's folder or a file that it left: curves to zoom into, phases, checkpoints, settings.
+
+    It needs no network. By default it is lr_report.html in the run's folder. RUN is read from lr_history.jsonl,
+    trainer_state.json, CSV, JSON lines or TensorBoard event files, also gzipped, and may still be running.
+
+    Example:  hf-lrsched report runs/pretrain
+    """
+    from ..runs.files import checkpoints
+    from ..runs.summary import summary
+    from ..show.text import history_table
+
+    history = _read(run)
+    folder = run if run.is_dir() else run.parent
+    file = output or folder / _PAGE
+    check_picture(file, ".html")
+    try:
+        if file.suffix == ".html":
+            from ..show.report import report as page
+
+            page(history, file, title=folder.name, checkpoints=checkpoints(run))
+        else:
+            from ..show.plot import lr_and_loss
+
+            lr_and_loss(history, file)
+    except (ModuleNotFoundError, OSError) as error:
+        raise refused(error) from error
+    say(form, f"{history_table({folder.name: history})}\n\n{file}", {**summary(history), "file": str(file)})
+
+
+@click.command(short_help="A table and a picture of several runs.")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A picture of all of them (.png, .svg, .pdf)."
+)
+@formatted
+def compare(runs: tuple[Path, ...], output: Path | None, form: str) -> None:
+    """RUNS side by side: a table, and with -o a picture of their learning rates and losses over each other.
+
+    Example:  hf-lrsched compare runs/pretrain runs/pretrain-2 -o both.png
+    """
+    from ..runs.summary import summary
+    from ..show.text import history_table
+
+    histories = {name: _read(run) for name, run in _named(runs).items()}
+    if output is not None:
+        check_picture(output)
+        from ..show.plot import runs as picture
+
+        try:
+            picture(histories, output)
+        except (ModuleNotFoundError, OSError) as error:
+            raise refused(error) from error
+    text = history_table(histories) + (f"\n\n{output}" if output else "")
+    say(form, text, {name: summary(history) for name, history in histories.items()})
+
+
+def _named(runs: tuple[Path, ...]) -> dict[str, Path]:
+    """Each run by the shortest end of its path that tells it from the others."""
+    given = list(dict.fromkeys(runs))
+    for length in range(1, max(len(run.parts) for run in given) + 1):
+        names = ["/".join(run.parts[-length:]) for run in given]
+        if len(set(names)) == len(given):
+            break
+    return dict(zip(names, given, strict=True))
+
+
+def _read(run: Path) -> History:
+    from ..runs.reading import read_history
+
+    try:
+        history = read_history(run)
+    except (OSError, ValueError, ModuleNotFoundError) as error:
+        raise refused(error) from error
+    for sentence in history.unreadable:
+        click.echo(f"warning: {sentence}", err=True)
+    return history
