@@ -1,14 +1,14 @@
-"""The pictures of the README: a thumbnail of every schedule of the catalogue, as docs/figures/NAME.svg.
+"""The pictures of the README, in docs/figures: a thumbnail of every schedule of the catalogue, and with RUN a run's.
 
-python scripts/make_figures.py
+python scripts/make_figures.py [RUN]      RUN: the folder of a run with LRRecorder, such as runs/pretrain
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-from hf_lrsched import CATALOGUE, build
-from hf_lrsched.show.plot import thumbnail
+from hf_lrsched import CATALOGUE, build, plot, read_history
 
 FIGURES = Path(__file__).parent.parent / "docs" / "figures"
 
@@ -37,7 +37,9 @@ SHOWN = {
 def main() -> None:
     FIGURES.mkdir(parents=True, exist_ok=True)
     for name in CATALOGUE:
-        thumbnail(build(name, 400, **SHOWN.get(name, {})), FIGURES / f"{name}.svg")
+        plot.thumbnail(build(name, 400, **SHOWN.get(name, {})), FIGURES / f"{name}.svg")
+    for run in sys.argv[1:2]:
+        plot.lr_and_loss(read_history(run), FIGURES / "run.png")
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ tokens:    65,536 a step, 65,536,000 in all
      0  warmup              0
    100  stable         0.0003
    800  decay          0.0003
-   999  (last)    7.5094e-07
+   999  (last)     7.5094e-07
 
-▁▂▄▅▆▇█████████████████████████████████████████▇▅▄▄▃▂▂▂▁▁▁▁▁  0 to 0.0003
+▁▂▃▅▆██████████████████████████████████████████▆▅▄▄▃▃▂▂▁▁▁▁▁  0 to 0.0003
 
 error: learning_rte is no argument of TrainingArguments; did you mean learning_rate?
 warning: max_steps=1000 and num_train_epochs=3 are both given; max_steps wins, so remove num_train_epochs (or max_steps)

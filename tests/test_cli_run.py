@@ -140,10 +140,20 @@ def test_what_is_not_there_is_said_and_nothing_is_started(
     assert sentence.format(here=tmp_path) in done.output
 
 
-def test_a_file_that_nothing_can_read_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("launched", [False, True])
+def test_a_file_that_nothing_can_read_is_said(launched: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program(tmp_path / "tool", "no line that says what reads it")
+    if launched:
+        monkeypatch.setenv("LOCAL_RANK", "0")
     done = call("./tool")
     assert (done.exit_code, done.output) == (1, "Error: ./tool cannot be started: Exec format error\n")
+
+
+def test_a_shells_open_file_stays_open() -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{PYTHON} -m hf_lrsched run cat <(echo read)"], env=environment(), capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("read\n", "")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "version": set(),
     "": {"schedules", "runs", "show", "training"},  # the package's own __init__, which names what the others hold
 }
-EVERYTHING = ("cli", "__main__")
+EVERYTHING = ("cli", "__main__", "startup")
 FREE = {"version"}
 
 HEAVY = {"torch", "transformers", "accelerate", "datasets", "peft"}

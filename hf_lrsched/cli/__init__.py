@@ -16,6 +16,7 @@ _COMMANDS = {
     "list": "schedules:list_",
     "show": "schedules:show",
     "plot": "schedules:plot",
+    "plan": "planning:plan",
     "run": "running:run",
     "cooldown": "running:cooldown",
     "report": "reports:report",
@@ -39,7 +40,13 @@ class Commands(click.Group):
         return command
 
 
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+_COMPLETION = """\b
+Completion in bash (zsh, fish: zsh_source, fish_source):
+  eval "$(_HF_LRSCHED_COMPLETE=bash_source hf-lrsched)"
+"""
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_COMPLETION)
 @click.version_option(__version__, prog_name="hf-lrsched")
 def main() -> None:
     """Learning-rate schedules for Hugging Face Transformers."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,7 +61,8 @@ def plan(
     """
     if not words and examples is None:
         raise click.UsageError("give a CONFIG, trainer flags, or both: hf-lrsched plan config.yaml --max_steps 1000")
-    from ..training.preflight import class_of, preflight, read_flags
+    from ..training.preflight import preflight
+    from ..training.typed import class_of, read_flags
 
     try:
         class_of(arguments_class)
@@ -71,14 +70,9 @@ def plan(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     settings = {**_read(_config(flags, files)), **flags}
-    with _quiet():
-        made = preflight(
-            settings,
-            arguments_class=arguments_class,
-            examples=examples,
-            tokens_per_example=tokens,
-            processes=processes,
-        )
+    made = preflight(
+        settings, arguments_class=arguments_class, examples=examples, tokens_per_example=tokens, processes=processes
+    )
     say(form, _text(made), _data(made))
     kinds = {problem.kind for problem in made.problems}
     sys.exit(1 if "error" in kinds or (strict and kinds) else 0)
@@ -112,18 +106,6 @@ def _read(file: Path | None) -> dict[str, Any]:
     if not isinstance(read, dict):
         raise click.ClickException(f"{file} holds a {type(read).__name__}, not settings such as 'learning_rate: 2.0e-5'")
     return {str(name): value for name, value in read.items()}
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what the schedules log as they are made: the plan itself says it."""
-    logger = logging.getLogger("hf_lrsched.training.registration")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 def _text(made: Plan) -> str:

@@ -81,12 +81,9 @@ def run(module: bool, command: tuple[str, ...]) -> None:
     (CooldownCallback). The other way it would kill the launcher and reach no worker: send it to a worker itself.
     """
     words, environment = _found(command, module), _registering(os.environ)
-    try:
-        if _is_worker():
-            _become(words, environment)
-        code = _supervise(words, environment)
-    except OSError as error:  # a program of another machine, or a script that does not say what reads it
-        raise click.ClickException(f"{words[0]} cannot be started: {error.strerror or error}") from error
+    if _is_worker():
+        _become(words, environment)
+    code = _supervise(words, environment)
     sys.exit(code if code >= 0 else 128 - code)
 
 
@@ -156,21 +153,32 @@ def _become(words: list[str], environment: dict[str, str]) -> NoReturn:
     """Puts the command in this process's place, so that its launcher has it for a child and not its grandparent."""
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and what is ignored stays so
         signal.signal(number, signal.SIG_DFL)
-    os.execve(words[0], words, environment)
+    try:
+        os.execve(words[0], words, environment)
+    except OSError as error:
+        raise _cannot_start(words, error) from error
 
 
 def _supervise(words: list[str], environment: dict[str, str]) -> int:
     """Runs the command to its end, passing signals on; its exit code, negative for a signal's."""
-    with tempfile.TemporaryDirectory(prefix="hf-lrsched-") as folder:
+    # Workers that outlive a launcher may still write there.
+    with tempfile.TemporaryDirectory(prefix="hf-lrsched-", ignore_cleanup_errors=True) as folder:
         relay = _Relay(Path(folder))
-        # A shell's <(...) is an open file that a script is told the number of.
-        child = subprocess.Popen(words, env={**environment, WORKERS: folder}, close_fds=False)
+        try:  # all files stay open, as a shell's <(...) is one that a script is told the number of
+            child = subprocess.Popen(words, env={**environment, WORKERS: folder}, close_fds=False)
+        except OSError as error:
+            raise _cannot_start(words, error) from error
         relay.begin(child.pid)
         while True:
             try:
                 return child.wait(timeout=0.5)
             except subprocess.TimeoutExpired:
                 relay.look()
+
+
+def _cannot_start(words: list[str], error: OSError) -> click.ClickException:
+    """For a program of another kind of machine, or a script that does not say what reads it."""
+    return click.ClickException(f"{words[0]} cannot be started: {error.strerror or error}")
 
 
 class _Relay:

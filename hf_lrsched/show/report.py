@@ -117,12 +117,20 @@ def _lay_out(made: Any, height: int) -> None:
     def switch(axis: str, words: str, x: float) -> dict[str, Any]:
         kinds = [("linear", f"{words}: linear"), ("log", f"{words}: log")]
         buttons = [{"label": label, "method": "relayout", "args": [{f"{axis}.type": kind}]} for kind, label in kinds]
-        return {"buttons": buttons, "x": x, "y": 1.06, "xanchor": "right", "yanchor": "bottom", "showactive": True}
+        return {
+            "buttons": buttons,
+            "x": x,
+            "y": -0.08,
+            "xanchor": "right",
+            "yanchor": "top",
+            "direction": "up",
+            "showactive": True,
+        }
 
     made.update_layout(
         template="plotly_white",
         height=height + 160,
-        margin={"l": 70, "r": 20, "t": 80, "b": 110},
+        margin={"l": 70, "r": 20, "t": 50, "b": 110},
         hovermode="x unified",
         legend={"orientation": "h", "x": 0, "y": -0.08, "yanchor": "top"},
         updatemenus=[switch("yaxis", "LR", 0.87), switch("yaxis2", "loss", 1.0)],

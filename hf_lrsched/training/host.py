@@ -16,6 +16,9 @@ One of the two files that touch Transformers' internals. All of them, and each i
   5.0, where it stays unknown). Both are handed to callbacks that have ``saw_loss`` and ``saw_grad_norm``.
 - ``Trainer.train`` comes before anything else of a training, and ``Trainer.callback_handler.callbacks`` is the list of
   callbacks. Those that have ``saw_trainer`` are given the Trainer there, on every process; it has no optimizer yet.
+- ``args.lr_scheduler_type`` of a ``training_args.bin`` that was saved under one of our names is a plain string, so that the
+  file opens anywhere; a model card then ends in ``AttributeError: 'str' object has no attribute 'value'``. It is made a
+  ``SchedulerType`` again as the training begins.
 - ``transformers.integrations``: a tracker is a callback, listed in ``INTEGRATION_TO_CALLBACK``, that sends what it gets in
   ``on_log``. Pictures go to TensorBoardCallback's ``tb_writer``, WandbCallback's ``_wandb`` and TrackioCallback's
   ``_trackio``, the libraries' own objects; they are there from ``on_train_begin`` until ``on_train_end``.
@@ -66,6 +69,10 @@ def _load(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) -> 
 
 
 def _train(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) -> Any:
+    from transformers import SchedulerType
+
+    if type(trainer.args.lr_scheduler_type) is str:
+        trainer.args.lr_scheduler_type = SchedulerType(trainer.args.lr_scheduler_type)
     for callback in trainer.callback_handler.callbacks:
         if hasattr(callback, "saw_trainer"):
             callback.saw_trainer(trainer)

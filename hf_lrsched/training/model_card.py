@@ -4,7 +4,7 @@ Trainer writes its card when it is asked to and whenever it pushes, which is aft
 another one, at every save. Both, and anybody's own, are ``create_model_card`` of the Trainer that runs, so that is where the
 section is put in.
 
-What it does not know: what the section looks like and how it is read (`show.card`).
+What it does not know: what the section looks like and how it is read (`show.section`, `show.card`).
 """
 
 from __future__ import annotations
@@ -17,23 +17,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_pt_utils import AcceleratorConfig
 
+from ..runs.files import PICTURE
 from ..schedules.lengths import Horizon
 from ..schedules.schedule import Schedule
 from .checkpoints import write
 from .registration import planned
 from .scheduler import ScheduleLR
 
-if TYPE_CHECKING:
-    from ..show.card import Card
-
 logger = logging.getLogger(__name__)
-
-PICTURE = "lr_and_loss.png"  # drawn by another callback
 
 # In a card whether they are as their class has them or not: a default may change, and the run stays what it was.
 _ALWAYS = (
@@ -74,8 +70,10 @@ class LRCard(TrainerCallback):
             trainer.create_model_card = _WithSection(trainer, trainer.create_model_card)
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """The optimizer is there: notes what its groups have."""
+        """The optimizer is there: notes what its groups have. A trial of a search has its own arguments only now."""
         self._groups = _groups(kwargs["optimizer"])
+        if self._trainer is not None and state.is_hyper_param_search:
+            self._arguments = told(args)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Writes ``lr_schedule.json``, and brings the card up to date where it has the section already."""
@@ -86,15 +84,15 @@ class LRCard(TrainerCallback):
                 "LRCard was not shown its Trainer, so there is no card; call hf_lrsched.register() before training"
             )
 
-    def card(self) -> Card:
-        """What the run has followed up to now.
+    def card(self) -> Any:
+        """What the run has followed up to now, as a `Card`.
 
         Raises:
             RuntimeError: before training.
         """
         from ..show.card import Card
 
-        if self._trainer is None:
+        if self._trainer is None or not self._groups:
             raise RuntimeError("LRCard knows a run only once it trains, on its first process; call trainer.train() first")
         trainer = self._trainer
         scheduler = trainer.lr_scheduler
@@ -110,7 +108,8 @@ class LRCard(TrainerCallback):
 
     def publish(self, *, new: bool) -> None:
         """Writes what is known now; with `new` also into a card that has no section yet."""
-        from ..show.card import FILE, README, has_section, section, with_section
+        from ..show.card import FILE, README, has_section, with_section
+        from ..show.section import section
 
         folder = Path(str(self._trainer.args.output_dir))
         try:
@@ -159,7 +158,7 @@ def told(args: TrainingArguments) -> dict[str, Any]:
     >>> known["arguments_class"], known["arguments"]["learning_rate"], "hub_token" in known["arguments"], known["left_out"]
     ('transformers.TrainingArguments', 0.001, False, ())
     """
-    from ..show.card import plumbing, unfit
+    from ..show.privacy import plumbing, unfit
 
     kind, where = _public_class(type(args))
     defaults = _defaults(kind, args)
@@ -209,6 +208,8 @@ def _defaults(kind: Any, args: TrainingArguments) -> dict[str, Any]:
     if args.use_cpu:
         found["dataloader_pin_memory"] = False
     found["debug"] = []
+    if not getattr(args, "fsdp", None):  # Transformers 5.0 fills both in
+        found |= {name: _plain(getattr(args, name)) for name in ("fsdp", "fsdp_config") if name in found}
     return found
 
 
@@ -230,7 +231,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     if isinstance(value, AcceleratorConfig):
-        return _plain(value.to_dict())
+        return {key: _plain(inner) for key, inner in vars(value).items() if key != "use_configured_state"}  # used up by then
     raise ValueError(f"{type(value).__name__} is no JSON type")
 
 

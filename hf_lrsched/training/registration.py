@@ -301,7 +301,17 @@ def _make(name: str, optimizer: Any, warmup_steps: int | None, steps: int | None
         raise ValueError(f"learning_rate={peak} must be a finite number")
     run = Horizon(steps, peak=peak if peak > 0 else None)
     resume, kwargs = Resume.of(kwargs, run)
-    return ScheduleLR(optimizer, planned(name, run, warmup_steps or 0, kwargs), resume=resume)
+    schedule = planned(name, run, warmup_steps or 0, kwargs)
+    if schedule.warmup and not warmup_steps and _warms_up_by_default(name, kwargs):
+        _say_once(
+            "%s: warm-up of %g steps (%.3g %% of %d), hf_lrsched's default, as warmup_steps was not given; "
+            'lr_scheduler_kwargs={"warmup": 0} is none',
+            name,
+            schedule.warmup,
+            100 * schedule.warmup / run,
+            int(run),
+        )
+    return ScheduleLR(optimizer, schedule, resume=resume)
 
 
 def planned(name: str, run: Horizon, warmup_steps: int, kwargs: dict[str, Any]) -> Schedule:
@@ -332,17 +342,15 @@ def planned(name: str, run: Horizon, warmup_steps: int, kwargs: dict[str, Any]) 
         raise ValueError(f"warmup_steps={warmup_steps}, but '{name}' is told its warm-up by its own arguments; remove it")
     elif warmup_steps:
         kwargs = {**kwargs, str(entry.warmup): warmup_steps}
-    schedule = build(name, run, **kwargs)
-    if entry.default_warmup and schedule.warmup and not asked and not warmup_steps:
-        _say_once(
-            "%s: warm-up of %g steps (%.3g %% of %d), hf_lrsched's default, as warmup_steps was not given; "
-            'lr_scheduler_kwargs={"warmup": 0} is none',
-            name,
-            schedule.warmup,
-            100 * schedule.warmup / run,
-            int(run),
-        )
-    return schedule
+    return build(name, run, **kwargs)
+
+
+def _warms_up_by_default(name: str, kwargs: dict[str, Any]) -> bool:
+    from ..schedules.catalogue.entry import find
+
+    entry = find(name)
+    asked = any(entry.meaning(word) == entry.warmup for word, value in kwargs.items() if value is not None)
+    return entry.default_warmup and not asked
 
 
 def _check_same_warmup(run: Horizon, warmup_steps: int, word: str, kwargs: dict[str, Any]) -> None:

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_lrsched import Schedule, hold, one_cycle, rise, warm_restarts, wsd
-from hf_lrsched.show.card import FILE, Card, from_card, has_section, section, unfit, with_section
+from hf_lrsched.show.card import FILE, Card, from_card, has_section, with_section
+from hf_lrsched.show.privacy import unfit
+from hf_lrsched.show.section import section
 
 BEGIN, END = "<!-- hf_lrsched: begin -->", "<!-- hf_lrsched: end -->"
 
@@ -167,7 +169,7 @@ def test_nothing_in_a_card_ends_the_section_a_cell_or_a_block() -> None:
     text = with_section("# A model\n", section(made))
     assert text.count(END) == 1
     assert "\n<script>" not in text
-    (block,) = [part for part in text.split("```python\n")[1].split("\n```\n")[:1]]
+    block = text.split("```python\n")[1].split("\n```\n")[0]
     names: dict[str, Any] = {"TrainingArguments": dict}
     exec(block.split("\n\n", 1)[1], names)
     assert names["args"] == {"output_dir": "out", **made.arguments}
@@ -201,14 +203,14 @@ def test_the_file_beside_the_card_wins(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_said_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="holds neither lr_schedule.json nor README.md; give the folder of a run"):
+    with pytest.raises(FileNotFoundError, match=r"holds neither lr_schedule.json nor README.md; give the folder of a run"):
         from_card(tmp_path)
-    for given in ("someone/model", "https://huggingface.co/someone/model"):
+    for path in ("someone/model", "https://huggingface.co/someone/model"):
         with pytest.raises(
             FileNotFoundError, match=r"hf download someone/model README.md lr_schedule.json --local-dir model\)"
         ):
-            from_card(given)
-    with pytest.raises(FileNotFoundError, match="neither a file nor a folder here; give a README.md"):
+            from_card(path)
+    with pytest.raises(FileNotFoundError, match=r"neither a file nor a folder here; give a README.md"):
         from_card(tmp_path / "README.md")
 
 
@@ -281,7 +283,7 @@ def test_what_is_nobodys_business_is_kept_out(name: str, value: object) -> None:
     ("name", "value"),
     [
         ("optim_args", "rank=4,scale=1/2"), ("lr_scheduler_kwargs", {"decay": "1.5B tokens", "T_0": 5}), ("seed", 3),
-        ("average_tokens_across_devices", True), ("optim_target_modules", [".*attn.*", "a/b"]), ("dataset_text_field", "text"),
+        ("average_tokens_across_devices", True), ("optim_target_modules", [".*attn.*", "a/b"]), ("length_column_name", "x"),
     ],
 )  # fmt: skip
 def test_what_a_run_needs_stays_in(name: str, value: object) -> None:

@@ -12,8 +12,15 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch.optim import AdamW
-from transformers import PretrainedConfig, Seq2SeqTrainingArguments, Trainer, TrainerCallback, TrainingArguments
-from trl import SFTConfig, SFTTrainer
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PretrainedConfig,
+    Seq2SeqTrainingArguments,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
 
 from hf_lrsched import CooldownCallback, ScheduleLR, register_schedule, unregister, wsd
 from hf_lrsched.show.card import FILE, Card, from_card, has_section
@@ -36,6 +43,29 @@ OURS: dict[str, Any] = {
 }
 
 
+class Config(PretrainedConfig):  # type: ignore[no-untyped-call]  # Transformers has no types there
+    model_type = "tiny"
+
+
+class Adaptable(Tiny):
+    """What peft and TRL look for in a model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = Config()
+
+
+def model() -> Adaptable:
+    torch.manual_seed(0)
+    return Adaptable()
+
+
+def started(folder: Path, *callbacks: TrainerCallback, name: str | None = None, **given: Any) -> Any:
+    """A Trainer under `OURS`, or under another schedule."""
+    words = OURS if name is None else {"lr_scheduler_type": name, "max_steps": 20}
+    return running(arguments(folder, **{**words, **given}), *callbacks, model=model())
+
+
 def without(text: str) -> str:
     """The card as it was before a section came to its end."""
     return re.sub(rf"\n{BEGIN}\n.*{END}\n\Z", "", text, flags=re.DOTALL)
@@ -46,7 +76,7 @@ def card_of(folder: Path) -> str:
 
 
 def test_a_card_is_enough_to_train_the_same_again(tmp_path: Path) -> None:
-    made = running(arguments(tmp_path / "out", **OURS), LRCard())
+    made = started(tmp_path / "out", LRCard())
     made.train()
     made.create_model_card()
     card = from_card(tmp_path / "out")
@@ -55,7 +85,7 @@ def test_a_card_is_enough_to_train_the_same_again(tmp_path: Path) -> None:
     assert card.peaks == (PEAK, PEAK)
     assert card.weight_decays == (0.1, 0.0)
     assert (card.steps, card.processes, card.optimizer, card.notes, card.left_out) == (20, 1, "AdamW", (), ())
-    again = running(TrainingArguments(output_dir=str(tmp_path / "again"), **card.arguments))
+    again = running(TrainingArguments(output_dir=str(tmp_path / "again"), **card.arguments), model=model())
     again.train()
     assert lrs(again) == lrs(made)
     assert [line["loss"] for line in again.state.log_history[:20]] == [line["loss"] for line in made.state.log_history[:20]]
@@ -63,7 +93,7 @@ def test_a_card_is_enough_to_train_the_same_again(tmp_path: Path) -> None:
 
 
 def test_the_python_of_the_card_makes_the_same_arguments(tmp_path: Path) -> None:
-    made = running(arguments(tmp_path, **OURS), LRCard())
+    made = started(tmp_path, LRCard())
     made.train()
     made.create_model_card()
     names: dict[str, Any] = {}
@@ -74,11 +104,11 @@ def test_the_python_of_the_card_makes_the_same_arguments(tmp_path: Path) -> None
 
 
 def test_the_rest_of_trainers_card_is_what_it_is_without_us_and_twice_is_once(tmp_path: Path) -> None:
-    plain = running(arguments(tmp_path / "same", **OURS))
+    plain = started(tmp_path / "same")
     plain.train()
     plain.create_model_card(tags="x")
     bare = card_of(tmp_path / "same")
-    made = running(arguments(tmp_path / "same", **OURS), LRCard(), LRCard())
+    made = started(tmp_path / "same", LRCard(), LRCard())
     made.train()
     made.create_model_card(tags="x")
     once = card_of(tmp_path / "same")
@@ -89,7 +119,7 @@ def test_the_rest_of_trainers_card_is_what_it_is_without_us_and_twice_is_once(tm
 
 
 def test_a_card_that_somebody_has_edited_is_brought_up_to_date_at_the_end_of_training(tmp_path: Path) -> None:
-    made = running(arguments(tmp_path, **OURS), LRCard())
+    made = started(tmp_path, LRCard())
     made.train()
     assert from_card(tmp_path).steps == 20
     assert not (tmp_path / "README.md").exists()  # that is the Trainer's to write
@@ -106,12 +136,12 @@ def test_a_card_that_somebody_has_edited_is_brought_up_to_date_at_the_end_of_tra
 
 def test_a_card_without_a_section_is_left_alone_until_the_trainer_writes_it(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("# Mine\n")
-    running(arguments(tmp_path, **OURS), LRCard()).train()
+    started(tmp_path, LRCard()).train()
     assert card_of(tmp_path) == "# Mine\n"
 
 
 def test_the_picture_is_shown_where_one_lies(tmp_path: Path) -> None:
-    made = running(arguments(tmp_path, **OURS), LRCard())
+    made = started(tmp_path, LRCard())
     made.train()
     (tmp_path / "lr_and_loss.png").write_bytes(b"")
     made.create_model_card()
@@ -119,10 +149,11 @@ def test_the_picture_is_shown_where_one_lies(tmp_path: Path) -> None:
 
 
 def test_a_second_training_and_a_callback_taken_away(tmp_path: Path) -> None:
-    made = running(arguments(tmp_path, **OURS), LRCard())
+    made = started(tmp_path, LRCard())
     made.train()
     wrapped = made.create_model_card
-    made.args.lr_scheduler_type, made.args.lr_scheduler_kwargs = "one_cycle", None
+    made.args.set_lr_scheduler("one_cycle", max_steps=20)
+    made.args.lr_scheduler_kwargs = None
     made.train()
     assert made.create_model_card is wrapped
     made.create_model_card()
@@ -154,12 +185,12 @@ def test_a_card_of_ones_own_has_the_section_too(tmp_path: Path) -> None:
 
 
 def test_two_groups_have_their_own_peaks(tmp_path: Path) -> None:
-    model = tiny()
+    module = tiny()
     groups = [
-        {"params": model.hidden.parameters(), "lr": 1e-2, "name": "body"},
-        {"params": model.head.parameters(), "lr": 3e-4, "weight_decay": 0.0, "name": "head"},
+        {"params": module.hidden.parameters(), "lr": 1e-2, "name": "body"},
+        {"params": module.head.parameters(), "lr": 3e-4, "weight_decay": 0.0, "name": "head"},
     ]
-    made = trainer(tmp_path, "wsd", model=model, optimizer=AdamW(groups, weight_decay=0.1))
+    made = trainer(tmp_path, "wsd", model=module, optimizer=AdamW(groups, weight_decay=0.1))
     made.add_callback(LRCard())
     made.train()
     card = from_card(tmp_path)
@@ -169,20 +200,20 @@ def test_two_groups_have_their_own_peaks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["linear", "cosine"])
 def test_transformers_own_schedule_is_told_without_a_schedule(name: str, tmp_path: Path) -> None:
-    made = trainer(tmp_path, name, warmup_steps=5)
+    made = trainer(tmp_path, name, warmup_steps=5, model=model())
     made.add_callback(LRCard())
     made.train()
     made.create_model_card()
     card = from_card(tmp_path)
     assert (card.schedule, card.peaks, card.steps, card.notes) == (None, (PEAK, PEAK), 20, ())
     assert f"`{name}`, Transformers' own" in card_of(tmp_path)
-    again = running(TrainingArguments(output_dir=str(tmp_path / "again"), **card.arguments))
+    again = running(TrainingArguments(output_dir=str(tmp_path / "again"), **card.arguments), model=model())
     again.train()
     assert watch(again).lrs == watch(made).lrs
 
 
 def test_a_decay_that_was_started_on_demand_is_in_the_card(tmp_path: Path) -> None:
-    words = {"lr_scheduler_kwargs": {"warmup": 2, "decay": 0}, "max_steps": 10**9, "save_total_limit": 3}
+    words: dict[str, Any] = {"lr_scheduler_kwargs": {"warmup": 2, "decay": 0}, "max_steps": 10**9, "save_total_limit": 3}
     made = trainer(tmp_path, "wsd", **words)
     for callback in (CooldownCallback(4, at=8), LRCard()):
         made.add_callback(callback)
@@ -197,11 +228,11 @@ def test_a_decay_that_was_started_on_demand_is_in_the_card(tmp_path: Path) -> No
 
 def test_a_schedule_that_the_arguments_do_not_give_is_said_to_be_none_of_theirs(tmp_path: Path) -> None:
     given: Any = data()
-    model = tiny()
-    optimizer = AdamW(model.parameters(), lr=PEAK)
+    module = model()
+    optimizer = AdamW(module.parameters(), lr=PEAK)
     own: Any = ScheduleLR(optimizer, wsd(20, warmup=4))
     made: Any = Trainer(
-        model=model,
+        model=module,
         args=arguments(tmp_path, max_steps=20),
         train_dataset=given,
         optimizers=(optimizer, own),
@@ -210,16 +241,15 @@ def test_a_schedule_that_the_arguments_do_not_give_is_said_to_be_none_of_theirs(
     made.train()
     made.create_model_card()
     assert from_card(tmp_path).schedule == wsd(20, warmup=4)
-    assert from_card(tmp_path).notes == (
-        "The parameter groups had peaks of their own (0.01), which learning_rate alone does not give.",
-    )[1:] + ("The arguments alone do not give this schedule: it was handed to the Trainer, or came with a checkpoint.",)
+    note = "The arguments alone do not give this schedule: it was handed to the Trainer, or came with a checkpoint."
+    assert from_card(tmp_path).notes == (note,)
     assert "# The schedule is the training script's own" in card_of(tmp_path)
 
 
 def test_a_schedule_that_the_script_registered_is_said_to_be_its_own(tmp_path: Path) -> None:
     register_schedule("flat", lambda steps: wsd(steps, warmup=0, decay="50%"))
     try:
-        made = trainer(tmp_path, "flat")
+        made = trainer(tmp_path, "flat", model=model())
         made.add_callback(LRCard())
         made.train()
         made.create_model_card()
@@ -229,13 +259,13 @@ def test_a_schedule_that_the_script_registered_is_said_to_be_its_own(tmp_path: P
     assert "# The schedule is the training script's own" in card_of(tmp_path)
 
 
-class Explodes(TrainerCallback):
+class Stops(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         control.should_training_stop = state.global_step == 5
 
 
 def test_a_run_that_was_stopped_says_how_far_it_came(tmp_path: Path) -> None:
-    made = running(arguments(tmp_path, **OURS), Explodes(), LRCard())
+    made = started(tmp_path, Stops(), LRCard())
     made.train()
     made.create_model_card()
     assert "| steps | 5 of the schedule's 20 |" in card_of(tmp_path)
@@ -268,12 +298,12 @@ def test_arguments_that_nobody_gave_are_not_in_the_card_but_those_of_the_learnin
 
 def test_nothing_private_is_written(tmp_path: Path) -> None:
     secret = "hf_" + "x" * 34
-    private = {
+    private: dict[str, Any] = {
         "run_name": "SECRET", "hub_token": secret, "hub_model_id": "SECRET/x", "project": "SECRET", "report_to": [],
         "optim_args": f"cache={tmp_path}", "accelerator_config": {"split_batches": True}, "resume_from_checkpoint": None,
         "include_for_metrics": ["inputs"],
     }  # fmt: skip
-    made = running(arguments(tmp_path / "SECRET", **{**OURS, **private}), LRCard())
+    made = started(tmp_path / "SECRET", LRCard(), **private)
     made.args.optim_args = f"cache={tmp_path}"
     made.train()
     made.create_model_card(model_name="x")
@@ -288,7 +318,7 @@ def test_nothing_private_is_written(tmp_path: Path) -> None:
 
 
 def test_what_json_cannot_say_is_named(tmp_path: Path) -> None:
-    made = running(arguments(tmp_path, **OURS), LRCard())
+    made = started(tmp_path, LRCard())
     made.args.lr_scheduler_kwargs = {"decay": 5}
     made.args.label_names = {1}
     made.args.max_grad_norm = float("inf")
@@ -296,26 +326,25 @@ def test_what_json_cannot_say_is_named(tmp_path: Path) -> None:
     assert from_card(tmp_path).left_out == ("max_grad_norm", "label_names")
 
 
+def test_a_trial_of_a_search_tells_its_own_arguments(tmp_path: Path) -> None:
+    made = started(tmp_path, card := LRCard())
+    made.args.learning_rate = 1.0
+    card.saw_trainer(made)
+    made.args.learning_rate = 0.5  # which a trial sets once train() has begun
+    made.create_optimizer_and_scheduler(20)
+    made.state.is_hyper_param_search = True
+    card.on_train_begin(made.args, made.state, made.control, optimizer=made.optimizer)
+    assert card.card().arguments["learning_rate"] == 0.5
+
+
 # Others
 
 
-class Config(PretrainedConfig):
-    model_type = "tiny"
-
-
-class Adaptable(Tiny):
-    """What peft and TRL look for in a model."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.config = Config()
-
-
 def test_a_peft_models_card_keeps_what_peft_writes(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model: Any = get_peft_model(Adaptable(), LoraConfig(target_modules=["hidden"]))
+    base: Any = model()
+    adapted: Any = get_peft_model(base, LoraConfig(target_modules=["hidden"]))
     made = running(
-        arguments(tmp_path, **{**OURS, "label_names": ["labels"], "remove_unused_columns": False}), LRCard(), model=model
+        arguments(tmp_path, **{**OURS, "label_names": ["labels"], "remove_unused_columns": False}), LRCard(), model=adapted
     )
     made.train()
     made.save_model()  # peft writes a card of its own, and Trainer then asks it to complete Trainer's
@@ -332,13 +361,13 @@ def test_a_peft_models_card_keeps_what_peft_writes(tmp_path: Path) -> None:
 
 
 def test_trls_card_which_is_written_at_every_save_has_the_section(tmp_path: Path) -> None:
+    trl: Any = pytest.importorskip("trl")
     words = {**OURS, "save_strategy": "steps", "save_steps": 2, "max_steps": 4, "warmup_steps": 1, "bf16": False}
-    plain = {"report_to": [], "disable_tqdm": True, "use_cpu": True, "per_device_train_batch_size": 2}
-    args: Any = SFTConfig(output_dir=str(tmp_path), learning_rate=PEAK, **plain, **words)
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    model = LlamaForCausalLM(LlamaConfig(16, 8, 8, 1, 2))
-    made: Any = _sft(model, args)
+    plain: dict[str, Any] = {"report_to": [], "disable_tqdm": True, "use_cpu": True, "per_device_train_batch_size": 2}
+    args = trl.SFTConfig(output_dir=str(tmp_path), learning_rate=PEAK, **plain, **words)
+    size: Any = {"vocab_size": 16, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    llama = LlamaForCausalLM(LlamaConfig(**size))
+    made = _sft(trl.SFTTrainer, llama, args)
     made.add_callback(LRCard())
     made.add_callback(seen := Seen(tmp_path))
     made.train()
@@ -348,7 +377,7 @@ def test_trls_card_which_is_written_at_every_save_has_the_section(tmp_path: Path
     assert card.arguments_class == "trl.SFTConfig"
     assert card.arguments["bf16"] is False
     assert "template" not in card.arguments
-    assert told(SFTConfig(output_dir="out", **card.arguments))["arguments"] == card.arguments
+    assert told(trl.SFTConfig(output_dir="out", **card.arguments))["arguments"] == card.arguments
     assert "from trl import SFTConfig\n" in card_of(tmp_path)
 
 
@@ -363,7 +392,7 @@ class Seen(TrainerCallback):
         self.steps.append(from_card(self.folder / "README.md").steps)
 
 
-def _sft(model: Any, args: Any) -> Any:
+def _sft(kind: Any, llama: Any, args: Any) -> Any:
     from datasets import Dataset
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
@@ -372,14 +401,14 @@ def _sft(model: Any, args: Any) -> Any:
     fast: Any = PreTrainedTokenizerFast
     tokenizer = fast(tokenizer_object=words, eos_token="<end>", pad_token="<end>")
     examples = Dataset.from_dict({"input_ids": [[0, 1, 0, 1]] * 8})
-    return SFTTrainer(model=model, args=args, train_dataset=examples, processing_class=tokenizer)
+    return kind(model=llama, args=args, train_dataset=examples, processing_class=tokenizer)
 
 
 # What goes wrong
 
 
 def test_a_card_that_cannot_be_read_costs_a_warning_and_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    made = running(arguments(tmp_path, **OURS), LRCard())
+    made = started(tmp_path, LRCard())
     (tmp_path / "README.md").write_bytes(b"\xff\xfe")
     made.train()
     assert made.state.global_step == 20
