@@ -35,11 +35,11 @@ $(BIN)/python:
 # torch first, by its own: asked for by another package, newer releases would come with gigabytes of GPU packages.
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) --constraint constraints.txt torch==2.13.0
-	$(PIP) --constraint constraints.txt --editable '.[plot,recipes]'
+	$(PIP) --constraint constraints.txt --editable '.[plot,report,recipes]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(PIP) --constraint constraints.txt --editable '.[plot,recipes,dev]'
+	$(PIP) --constraint constraints.txt --editable '.[plot,report,recipes,dev]'
 	touch $@
 
 $(OLDEST)/.done: constraints-oldest.txt | $(VENV)/.dev

@@ -1,18 +1,24 @@
-"""What the package's callbacks cost a step on the host, each in isolation, and how large the recorder's file gets.
+"""What the package's callbacks cost a step on the host, each alone and all together, and how large the recorder's file gets.
 
-    python scripts/bench_callbacks.py      about 20 seconds
+    python scripts/bench_callbacks.py      about 3 minutes, two of them for a million recorded steps
 
-A step is the events that Trainer sends for one update. Medians of 7 rounds in one process; the goal for all is 150
-microseconds.
+A step is the events that Trainer sends for one update, with a log every 10; medians of 7 rounds in one process. The goal for
+all together is 150 microseconds. Drawing is not among it: `LRPlot` gives it a hundredth of the time, whatever it takes, and
+what it takes is told by itself.
 """
 
 from __future__ import annotations
 
+import gc
+import math
 import os
 import statistics
 import tempfile
 import time
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,57 +26,135 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from hf_lrsched import Checkpoints, CooldownCallback, CycleSnapshots, LRRecorder, ScheduleLR, wsd
+from hf_lrsched import Checkpoints, CooldownCallback, CycleSnapshots, LRCard, LRPlot, LRRecorder, ScheduleLR, wsd
 from hf_lrsched.runs.files import HISTORY
+from hf_lrsched.runs.reading import read_history
+from hf_lrsched.show.plot import lr_and_loss
 
-ROUNDS, STEPS = 7, 3000
+ROUNDS, STEPS, MILLION = 7, 3000, 1_000_000
+MADE: dict[str, Callable[[], TrainerCallback]] = {
+    "Checkpoints": lambda: Checkpoints(at=[10**8]),
+    "CooldownCallback": lambda: CooldownCallback(50, finish_by="6h"),
+    "CycleSnapshots": lambda: CycleSnapshots(),
+    "LRRecorder": lambda: LRRecorder(),
+    "LRPlot": lambda: LRPlot(),
+    "LRCard": lambda: LRCard(),
+}
 
 
-def microseconds(callback: TrainerCallback, groups: int, folder: Path) -> float:
-    args = TrainingArguments(str(folder), max_steps=10**9, lr_scheduler_type="wsd", use_cpu=True, report_to=[])
-    args.lr_scheduler_kwargs = {"warmup": 10, "decay": 0}
-    parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(groups)]
-    optimizer = torch.optim.AdamW([{"params": [one]} for one in parameters], lr=1e-3)
-    scheduler = ScheduleLR(optimizer, wsd(10**9, warmup=10, decay=0))
-    state, control = TrainerState(max_steps=10**9), TrainerControl()
-    state.is_world_process_zero = True
-    with_them: dict[str, Any] = {"optimizer": optimizer, "lr_scheduler": scheduler, "train_dataloader": None}
-    callback.on_train_begin(args, state, control, **with_them)
-    losses, norms, times = torch.rand(STEPS).unbind(), torch.rand(STEPS).unbind(), []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        for i in range(STEPS):
-            callback.on_step_begin(args, state, control, **with_them)
-            if isinstance(callback, LRRecorder):
-                callback.saw_loss(losses[i])
-                callback.saw_grad_norm(norms[i])
-            callback.on_pre_optimizer_step(args, state, control, **with_them)
-            callback.on_optimizer_step(args, state, control, **with_them)
-            scheduler.last_epoch += 1
-            state.global_step += 1
-            callback.on_step_end(args, state, control, **with_them)
-        times.append((time.perf_counter() - start) / STEPS * 1e6)
-    callback.on_train_end(args, state, control, **with_them)
+class Run:
+    """A Trainer's loop without a model: the events of an update, sent to `callbacks` in Trainer's order."""
+
+    def __init__(self, callbacks: list[TrainerCallback], groups: int, folder: Path) -> None:
+        self.args = TrainingArguments(str(folder), max_steps=10**9, lr_scheduler_type="wsd", use_cpu=True, report_to=[])
+        self.args.lr_scheduler_kwargs = {"warmup": 10, "decay": 0}
+        parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(groups)]
+        optimizer = torch.optim.AdamW([{"params": [one]} for one in parameters], lr=1e-3)
+        self.scheduler = ScheduleLR(optimizer, wsd(10**9, warmup=10, decay=0))
+        self.state, self.control = TrainerState(max_steps=10**9, logging_steps=10), TrainerControl()
+        self.state.is_world_process_zero = True
+        self.words: dict[str, Any] = {"optimizer": optimizer, "lr_scheduler": self.scheduler, "train_dataloader": None}
+        self.callbacks, self.recorders = callbacks, [one for one in callbacks if isinstance(one, LRRecorder)]
+        losses = torch.randn(STEPS).mul(0.1).exp().unbind()
+        self.seen = list(zip(losses, torch.rand(STEPS).unbind(), strict=True))
+
+    def __enter__(self) -> Run:
+        trainer: Any = SimpleNamespace(
+            args=self.args,
+            state=self.state,
+            control=self.control,
+            model=None,
+            lr_scheduler=self.scheduler,
+            callback_handler=SimpleNamespace(callbacks=self.callbacks),
+            is_world_process_zero=lambda: True,
+            create_model_card=lambda: None,
+        )
+        for callback in self.callbacks:
+            if hasattr(callback, "saw_trainer"):
+                callback.saw_trainer(trainer)
+        self.send("on_train_begin")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.send("on_train_end")
+
+    def send(self, event: str, **words: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self.args, self.state, self.control, **self.words, **words)
+
+    def steps(self, count: int) -> None:
+        seen = self.seen
+        for i in range(count):
+            self.send("on_step_begin")
+            for recorder in self.recorders:
+                loss, norm = seen[i % STEPS]
+                recorder.saw_loss(loss)
+                recorder.saw_grad_norm(norm)
+            self.send("on_pre_optimizer_step")
+            self.send("on_optimizer_step")
+            self.scheduler.last_epoch += 1
+            self.state.global_step += 1
+            self.send("on_step_end")
+            if self.state.global_step % 10 == 0:
+                self.send("on_log", logs={"loss": 1.0, "learning_rate": 1e-3})
+
+
+def microseconds(callbacks: list[TrainerCallback], groups: int, folder: Path) -> float:
+    times = []
+    with Run(callbacks, groups, folder) as run:
+        for _ in range(ROUNDS):
+            start = time.perf_counter()
+            run.steps(STEPS)
+            times.append((time.perf_counter() - start) / STEPS * 1e6)
     return statistics.median(times)
 
 
-def main() -> None:
+def chosen() -> Iterator[tuple[str, list[Callable[[], TrainerCallback]]]]:
+    yield from ((name, [make]) for name, make in MADE.items())
+    yield "**all together**", list(MADE.values())
+
+
+def table() -> None:
     print("| microseconds a step | 2 groups | 50 groups |\n|---|---:|---:|")
-    made = {
-        "Checkpoints": lambda: Checkpoints(at=[10**8]),
-        "CooldownCallback": lambda: CooldownCallback(50, finish_by="6h"),
-        "CycleSnapshots": lambda: CycleSnapshots(),
-        "LRRecorder": lambda: LRRecorder(),
-    }
-    for name, make in made.items():
-        cells = []
+    for name, makes in chosen():
+        cells, sizes = [], []
         for groups in (2, 50):
             with tempfile.TemporaryDirectory() as folder:
-                cells.append(f"{microseconds(make(), groups, Path(folder)):.1f}")
+                cells.append(f"{microseconds([make() for make in makes], groups, Path(folder)):.1f}")
                 file = Path(folder) / HISTORY
-                size = f", {file.stat().st_size / (ROUNDS * STEPS):.0f} bytes a step" if file.exists() else ""
+                sizes += [f"{file.stat().st_size / (ROUNDS * STEPS):.0f}"] if file.exists() else []
+        size = f" ({' and '.join(dict.fromkeys(sizes))} bytes a step)" if sizes else ""
         print(f"| {name}{size} | {' | '.join(cells)} |")
 
 
+def million() -> None:
+    """What the recorder holds and writes over a million steps, and what reading and drawing them takes."""
+    with tempfile.TemporaryDirectory() as folder, Run([LRRecorder()], 2, Path(folder)) as run:
+        run.steps(STEPS)
+        gc.collect()
+        tracemalloc.start()
+        run.steps(STEPS)
+        first, _ = tracemalloc.get_traced_memory()
+        run.steps(MILLION - 2 * STEPS)
+        now, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        size = (Path(folder) / HISTORY).stat().st_size
+        print(f"\nLRRecorder over {MILLION:,} steps: {size / 1e6:.1f} MB on disk, {size / MILLION:.1f} bytes a step;")
+        print(f"memory: {(now - first) / 1e3:+.1f} kB from step {2 * STEPS:,} to the last, at most {peak / 1e3:.0f} kB.")
+        start = time.perf_counter()
+        history = read_history(folder)
+        read = time.perf_counter() - start
+        assert len(history) == MILLION
+        assert math.isfinite(history.loss.sum())
+        lr_and_loss(history, Path(folder) / "first.png")  # matplotlib is imported
+        start = time.perf_counter()
+        lr_and_loss(history, Path(folder) / "lr_and_loss.png")
+        drawn = time.perf_counter() - start
+        print(
+            f"LRPlot: reading them takes {read:.1f} s, drawing {drawn:.1f} s, so once in {100 * (read + drawn) / 60:.0f} minutes."
+        )
+
+
 if __name__ == "__main__":
-    main()
+    table()
+    million()

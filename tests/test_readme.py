@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from hf_lrsched import CATALOGUE, unregister
+from hf_lrsched.cli import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -47,3 +51,32 @@ def test_the_tree_names_every_module_and_nothing_that_is_gone() -> None:
     named = set(re.findall(r"[\w/]+\.py\b", tree)) - {"__init__.py"}
     there = {path.name for path in ROOT.rglob("*.py") if ".venv" not in path.parts}
     assert {Path(name).name for name in named} <= there
+
+
+def commands() -> list[tuple[str, str]]:
+    """What the README types after ``$ hf-lrsched``, and what it shows below."""
+    blocks = re.findall(r"```\n(\$ hf-lrsched .*?)```", README, flags=re.DOTALL)
+    parts = [part for block in blocks for part in re.split(r"^\$ hf-lrsched ", block, flags=re.MULTILINE)[1:]]
+    return [(command, shown) for command, _, shown in (part.partition("\n") for part in parts)]
+
+
+NEED_A_RUN = ("report", "compare", "cooldown")
+
+
+@pytest.mark.parametrize(("command", "shown"), commands(), ids=[command.split()[0] for command, _ in commands()])
+def test_a_command_says_what_is_shown(command: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, *arguments = shlex.split(command)
+    if name in NEED_A_RUN:
+        assert main.get_command(click.Context(main), name) is not None  # tested where there is one
+        return
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    monkeypatch.chdir(tmp_path)
+    said = CliRunner().invoke(main, [name, *arguments]).output
+    pattern = "".join(
+        ".*" if line == "..." else re.escape(line).replace(r"\.\.\.", ".*") + "\n" for line in shown.splitlines()
+    )
+    assert re.fullmatch(pattern + r"\n*", said + "\n", flags=re.DOTALL), said
+
+
+def test_every_command_is_shown() -> None:
+    assert {command.split()[0] for command, _ in commands()} | {"run"} == set(main.list_commands(click.Context(main)))

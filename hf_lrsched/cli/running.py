@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 import click
 
 from ..runs.files import RECORD, REQUEST, RUN, WORKERS
+from .output import formatted, say
 
 STARTUP = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "startup")
 
@@ -32,7 +33,8 @@ LOCAL_RANKS = ("LOCAL_RANK", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "M
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--steps", type=click.IntRange(min=1), help="Length of the decay; by default what the run was started with.")
-def cooldown(run: Path, steps: int | None) -> None:
+@formatted
+def cooldown(run: Path, steps: int | None, form: str) -> None:
     """Tell the run in the folder RUN to start its decay now, and to stop behind it.
 
     The run must have been started with CooldownCallback (recipes/pretrain.py: any of --cooldown_steps, --cooldown_at,
@@ -54,7 +56,8 @@ def cooldown(run: Path, steps: int | None) -> None:
     beside = run / f".{REQUEST}.{os.getpid()}"
     beside.write_text(json.dumps({} if steps is None else {"steps": steps}), "utf-8")
     os.replace(beside, run / REQUEST)
-    click.echo(f"asked the run in {run} to cool down{f' over {steps} steps' if steps else ''}")
+    asked = f"asked the run in {run} to cool down{f' over {steps} steps' if steps else ''}"
+    say(form, asked, {"run": str(run), "request": str(run / REQUEST), "steps": steps})
 
 
 @click.command(context_settings={"allow_interspersed_args": False})

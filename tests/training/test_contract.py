@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+import transformers.integrations.integration_utils
 import transformers.optimization
 import transformers.trainer
 import transformers.trainer_pt_utils
@@ -28,7 +29,15 @@ import wrapt
 from torch import nn
 from torch.optim import SGD
 from torch.utils.data import IterableDataset
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from hf_lrsched import CATALOGUE, ScheduleLR, register, unregister, wsd
 from hf_lrsched.training import host, registration
@@ -37,6 +46,7 @@ VERSION = f"Transformers {transformers.__version__}"
 
 optimization: Any = transformers.optimization
 trainer_utils: Any = transformers.trainer_utils
+integration_utils: Any = transformers.integrations.integration_utils
 SchedulerType: Any = trainer_utils.SchedulerType
 
 
@@ -302,6 +312,7 @@ def unmended() -> Iterator[None]:
 
 
 SIGNATURES = {
+    "train": ["self", "resume_from_checkpoint", "trial", "ignore_keys_for_eval"],
     "_load_optimizer_and_scheduler": ["self", "checkpoint"],
     "get_batch_samples": ["self", "epoch_iterator", "num_batches", "device"],
     "training_step": ["self", "model", "inputs", "num_items_in_batch"],
@@ -452,3 +463,162 @@ def test_losses_and_norms_are_handed_on_as_trainer_has_them(tmp_path: Path) -> N
         said = f"{VERSION}: _get_grad_norm returns something else; see host._norm"
         assert heard.norms == pytest.approx([float(line["grad_norm"]) for line in log], rel=1e-3), said
         assert min(heard.norms) > 1e-3, said  # before clipping
+
+
+class Met(TrainerCallback):
+    """When it was given its Trainer, and what that Trainer had then."""
+
+    def __init__(self) -> None:
+        self.happened: list[str] = []
+        self.trainers: list[Any] = []
+        self.optimizers: list[Any] = []
+
+    def saw_trainer(self, trainer: Any) -> None:
+        self.happened.append("trainer")
+        self.trainers.append(trainer)
+        self.optimizers.append(trainer.optimizer)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.happened.append("begin")
+
+
+class Derived(Trainer):
+    """As TRL's trainers, which do something of their own before they train."""
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        return super().train(*args, **kwargs)
+
+
+@pytest.mark.parametrize("kind", [Trainer, Seq2SeqTrainer, Derived])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_callbacks_are_given_the_trainer_before_the_run_begins(
+    kind: type[Trainer], resumed: bool, run: Path, tmp_path: Path
+) -> None:
+    data: Any = [{"x": torch.ones(2), "labels": torch.ones(())}] * 8
+    words: dict[str, Any] = {"max_steps": 4, "lr_scheduler_kwargs": {"warmup": 1}, "use_cpu": True, "report_to": []}
+    both: Any = Seq2SeqTrainingArguments if kind is Seq2SeqTrainer else TrainingArguments
+    args = both(str(tmp_path), lr_scheduler_type="wsd", disable_tqdm=True, save_strategy="no", **words)
+    made: Any = kind(model=Tiny(), args=args, train_dataset=data, callbacks=[met := Met()])
+    made.train(resume_from_checkpoint=str(run / "checkpoint-3") if resumed else None)
+    said = f"{VERSION}: a training does not begin with Trainer.train any more; see host._train"
+    assert met.happened == ["trainer", "begin"], said
+    assert met.trainers == [made], said
+    assert met.optimizers == [None], f"{VERSION}: Trainer has its optimizer before it trains; host may say so"
+    made.train()
+    assert met.happened == ["trainer", "begin"] * 2, said
+
+
+# Where a Trainer reports to
+
+
+TRACKERS = {"tensorboard": "TensorBoardCallback", "wandb": "WandbCallback", "trackio": "TrackioCallback"}
+
+
+@pytest.mark.parametrize("name", TRACKERS)
+def test_a_tracker_is_listed_by_its_name_and_is_a_callback(name: str) -> None:
+    listed = integration_utils.INTEGRATION_TO_CALLBACK
+    assert type(listed) is dict, f"{VERSION}: INTEGRATION_TO_CALLBACK is no dict any more; host.report looks through it"
+    assert all(isinstance(kind, type) and issubclass(kind, TrainerCallback) for kind in listed.values())
+    said = f"{VERSION}: the callback for {name} is not {TRACKERS[name]} any more; host.report_figure knows it by that name"
+    assert listed[name].__name__ == TRACKERS[name], said
+    assert integration_utils.get_reporting_integration_callbacks([name]) == [listed[name]], said
+
+
+def test_what_a_trainer_reports_to_is_among_its_callbacks(tmp_path: Path) -> None:
+    made = trainer(tmp_path, report_to=["tensorboard"])
+    kinds = [type(callback) for callback in made.callback_handler.callbacks]
+    said = f"{VERSION}: report_to does not become a callback any more; host.report looks for it there"
+    assert integration_utils.TensorBoardCallback in kinds, said
+
+
+class Library:
+    """What W&B's and Trackio's callbacks hold, and TensorBoard's writer: it keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def log(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        self.rows.append({name: value, "train/global_step": step})
+
+    def flush(self) -> None:
+        pass
+
+
+HELD = {"tensorboard": "tb_writer", "wandb": "_wandb", "trackio": "_trackio"}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_a_tracker_sends_what_it_gets_in_on_log_by_what_it_holds(name: str, tmp_path: Path) -> None:
+    tracker = object.__new__(integration_utils.INTEGRATION_TO_CALLBACK[name])  # its library may not be installed
+    vars(tracker).update({HELD[name]: (library := Library()), "_initialized": True})
+    state = TrainerState(global_step=7, is_world_process_zero=True)
+    tracker.on_log(arguments(tmp_path), state, TrainerControl(), logs={"lr/0": 0.5}, model=Tiny())
+    [row] = library.rows
+    said = f"{VERSION}: {TRACKERS[name]} sends its logs in another way than by {HELD[name]}; see host.report"
+    assert (row["train/lr/0"], row["train/global_step"]) == (0.5, 7), said
+
+
+@pytest.mark.parametrize("name", ["wandb", "trackio"])
+def test_a_tracker_holds_its_library_from_the_beginning(name: str) -> None:
+    source = inspect.getsource(integration_utils.INTEGRATION_TO_CALLBACK[name].__init__)
+    said = f"{VERSION}: {TRACKERS[name]} does not hold its library as {HELD[name]}; host.report_figure sends pictures by it"
+    assert f"self.{HELD[name]} = {name}\n" in source, said
+
+
+class Listens(TrainerCallback):
+    """Whether TensorBoard's writer is there, with every event and what was logged."""
+
+    def __init__(self) -> None:
+        self.writer: Callable[[], Any] = lambda: None
+        self.happened: list[tuple[str, bool, bool]] = []
+
+    def saw_trainer(self, trainer: Any) -> None:
+        kind, all_of_them = integration_utils.TensorBoardCallback, trainer.callback_handler.callbacks
+        [tracker] = [callback for callback in all_of_them if isinstance(callback, kind)]
+        self.writer = lambda: tracker.tb_writer
+
+    def note(self, event: str, logs: Any = ()) -> None:
+        self.happened.append((event, self.writer() is not None, "train_loss" in logs))
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.note("begin")
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        assert {"optimizer", "lr_scheduler", "logs"} <= set(kwargs), f"{VERSION}: on_log is not handed what LRPlot reads"
+        self.note("log", kwargs["logs"])
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.note("end")
+
+
+def test_the_last_log_comes_while_the_trackers_still_listen(tmp_path: Path) -> None:
+    made = trainer(tmp_path, max_steps=2, logging_steps=1, lr_scheduler_kwargs={"warmup": 1}, report_to=["tensorboard"])
+    made.add_callback(listens := Listens())
+    for _ in range(2):
+        made.train()
+        said = f"{VERSION}: TensorBoard's writer does not live from on_train_begin to on_train_end; see host and LRPlot"
+        assert listens.happened[0] == ("begin", True, False), said
+        assert listens.happened[-1] == ("end", False, False), said
+        logs = listens.happened[1:-1]
+        assert logs == [("log", True, False)] * 2 + [("log", True, True)], said
+        listens.happened.clear()
+
+
+class Counted(Tiny):
+    main_input_name = "x"
+
+
+def test_train_runtime_is_in_every_log_where_tokens_are_counted(tmp_path: Path) -> None:
+    made = trainer(tmp_path, max_steps=2, logging_steps=1, lr_scheduler_kwargs={"warmup": 1})
+    made.model = made.model_wrapped = Counted()
+    made.args.include_num_input_tokens_seen = "all"
+    made.train()
+    said = f"{VERSION}: train_loss is not what tells the last log from the others any more; see LRPlot and History.of"
+    log = made.state.log_history
+    assert ["train_loss" in line for line in log] == [False, False, True], said
+    assert ["loss" in line for line in log] == [True, True, False], said
+    told = f"{VERSION}: train_runtime tells the last log from the others now, where tokens are counted too"
+    assert ["train_runtime" in line for line in log] == [True] * 3, told

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -170,7 +171,7 @@ def test_drawing_takes_its_share_of_the_time_and_no_more(
     drawn.takes = takes
     plotted(tmp_path, "wsd", passes(clock, seconds), LRPlot(), max_steps=150, logging_steps=1).train()
     during = drawn.times[:-1]
-    waits = [start - end for (_, end), (start, _) in zip(during, during[1:], strict=False)]
+    waits = [start - end for (_, end), (start, _) in pairwise(during)]
     assert all(takes / live_plot._SHARE < wait <= takes / live_plot._SHARE + seconds + 1e-6 for wait in waits)
     assert drawn.steps[-1] == 150
     if seconds == 7.3:
@@ -265,9 +266,15 @@ class OfATracker(Exception):
 @pytest.mark.parametrize("kind", [OSError, ValueError, RuntimeError, OfATracker])
 @pytest.mark.parametrize(("module", "name"), [(plot, "lr_and_loss"), (host, "report_figure")])
 def test_a_picture_that_fails_is_told_once_and_the_run_goes_on(
-    module: Any, name: str, kind: type[Exception], drawn: Drawn, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    module: Any,
+    name: str,
+    kind: type[Exception],
+    drawn: Drawn,
+    clock: Clock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+) -> None:
     def fails(*args: Any, **kwargs: Any) -> None:
         raise kind("No space left on device")
 

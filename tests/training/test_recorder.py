@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import IntervalStrategy, TrainerCallback
+from transformers import IntervalStrategy, TrainerCallback, TrainingArguments
 
 from hf_lrsched import Checkpoints, CooldownCallback, last_complete
 from hf_lrsched.runs.files import HISTORY
@@ -143,3 +143,61 @@ def test_a_step_costs_nothing_that_grows(tmp_path: Path) -> None:
 def test_a_batch_below_one_point_is_refused() -> None:
     with pytest.raises(ValueError, match="every=0 must be 1 point or more"):
         LRRecorder(every=0)
+
+
+# Under what the run goes on
+
+
+def heads(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / HISTORY).read_text().splitlines()]
+    return [line for line in lines if "hf_lrsched" in line]
+
+
+def test_the_head_has_the_arguments_of_the_run(tmp_path: Path) -> None:
+    words: dict[str, Any] = {"lr_scheduler_kwargs": {"warmup": 3, "decay": 5}, "weight_decay": 0.1, "adam_beta2": 0.95}
+    recorded(tmp_path, "wsd", 7, **words, gradient_accumulation_steps=2, seed=7).train()
+    given = read_history(tmp_path).arguments
+    expected = {
+        **words,
+        "learning_rate": PEAK,
+        "lr_scheduler_type": "wsd",
+        "max_steps": STEPS,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 2,
+        "seed": 7,
+        "max_grad_norm": 1.0,
+    }
+    assert {name: given[name] for name in expected} == expected
+    again = TrainingArguments(str(tmp_path / "again"), **given)
+    assert {name: getattr(again, name) for name in expected} == expected
+
+
+def test_the_head_has_no_token_and_no_path(tmp_path: Path) -> None:
+    secret = {"hub_token": "hf_secret", "hub_model_id": "somebody/secret", "run_name": "a secret", "project": "secret"}
+    recorded(tmp_path / "secret", "wsd", 7, **secret, resume_from_checkpoint="/secret/checkpoint-1").train()
+    text = (tmp_path / "secret" / HISTORY).read_text()
+    assert "secret" not in text
+    assert str(tmp_path) not in text
+    assert not {"output_dir", "hub_token", "hub_model_id", "run_name"} & set(read_history(tmp_path / "secret").arguments)
+
+
+def test_after_a_resume_with_other_arguments_the_later_ones_count(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"save_strategy": "steps", "save_steps": 5, "lr_scheduler_kwargs": {"warmup": 2}}
+    with pytest.raises(Killed):
+        recorded(tmp_path, "wsd", 4, Kill(13), **given, weight_decay=0.1).train()
+    made = recorded(tmp_path, "wsd", 4, **given, learning_rate=PEAK / 2, weight_decay=0.2)
+    made.train(resume_from_checkpoint=str(tmp_path / "checkpoint-10"))
+    history = read_history(tmp_path)
+    assert (history.arguments["learning_rate"], history.arguments["weight_decay"]) == (PEAK / 2, 0.2)
+    assert history.step.tolist() == list(range(1, STEPS + 1))
+    assert history.peak == (PEAK / 2, PEAK / 2)
+    assert [(head["step"], head["arguments"]["weight_decay"]) for head in heads(tmp_path)] == [(0, 0.1), (10, 0.2)]
+
+
+def test_a_schedule_of_transformers_own_has_its_arguments_too(tmp_path: Path) -> None:
+    words = {"lr_scheduler_kwargs": {"num_cycles": 2}, "warmup_steps": 3}
+    recorded(tmp_path, "cosine_with_restarts", 7, **words).train()
+    history = read_history(tmp_path)
+    assert history.schedule is None
+    assert {name: history.arguments[name] for name in words} == words
+    assert history.arguments["lr_scheduler_type"] == "cosine_with_restarts"
