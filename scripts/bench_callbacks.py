@@ -1,6 +1,6 @@
 """What the package's callbacks cost a step on the host, each alone and all together, and how large the recorder's file gets.
 
-    python scripts/bench_callbacks.py      about 3 minutes, two of them for a million recorded steps
+    python scripts/bench_callbacks.py      about 90 seconds, most of them for a million recorded steps
 
 A step is the events that Trainer sends for one update, with a log every 10; medians of 7 rounds in one process. The goal for
 all together is 150 microseconds. Drawing is not among it: `LRPlot` gives it a hundredth of the time, whatever it takes, and
@@ -150,11 +150,26 @@ def million() -> None:
         start = time.perf_counter()
         lr_and_loss(history, Path(folder) / "lr_and_loss.png")
         drawn = time.perf_counter() - start
+        every = 100 * (read + drawn) / 60
+        print(f"LRPlot: reading them takes {read:.1f} s, drawing {drawn:.1f} s, so once in {every:.0f} minutes.")
+
+
+def largest() -> None:
+    """The recorder's bytes a step where the LR moves with every step, and differs from group to group."""
+    for groups in (1, 2, 50):
+        with tempfile.TemporaryDirectory() as folder, Run([LRRecorder()], groups, Path(folder)) as run:
+            for step in range(STEPS):
+                moved = 0.5 * (1 + math.cos(math.pi * step / STEPS))
+                for i, group in enumerate(run.scheduler.optimizer.param_groups):
+                    group["lr"] = 3e-4 * 0.8**i * moved
+                run.steps(1)
+            size = (Path(folder) / HISTORY).stat().st_size / STEPS
         print(
-            f"LRPlot: reading them takes {read:.1f} s, drawing {drawn:.1f} s, so once in {100 * (read + drawn) / 60:.0f} minutes."
+            f"LRRecorder under a cosine, {groups} group{'s, each with an LR of its own' * (groups > 1)}: {size:.0f} bytes a step"
         )
 
 
 if __name__ == "__main__":
     table()
     million()
+    largest()

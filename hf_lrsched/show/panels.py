@@ -113,7 +113,8 @@ def mark(axes: Axes, run: History, plan: Schedule | None) -> None:
 
 def legend_above(axes: Axes) -> None:
     """A legend in rows above the axes, where no curve runs through it."""
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, fontsize=9)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, fontsize=9)
 
 
 def label(axes: Axes, words: str, *, log: bool, from_zero: bool = True) -> None:
