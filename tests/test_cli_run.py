@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -339,6 +341,8 @@ def test_a_python_without_this_package_starts_and_says_so_once(
 
 WAITS = """
 import os, signal, sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 number = signal.Signals[sys.argv[1]]
 signal.pthread_sigmask(signal.SIG_BLOCK, {number})
@@ -355,10 +359,11 @@ sys.exit(3)
 """
 
 
-def waiting(folder: Path, *words: str, before: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    """`run` with a script that waits for a signal, where no terminal sends any."""
+@contextmanager
+def waiting(folder: Path, *words: str, before: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
+    """`run` with a script that waits for a signal, where no terminal sends any; killed at the end, whatever came."""
     script = program(folder / "script.py", WAITS)
-    started = subprocess.Popen(
+    with subprocess.Popen(
         [*before, *RUN, str(script), *words],
         env=environment(),
         stdin=subprocess.PIPE,
@@ -366,10 +371,14 @@ def waiting(folder: Path, *words: str, before: tuple[str, ...] = ()) -> subproce
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-    )
-    assert started.stdout is not None
-    assert started.stdout.readline().strip() == "ready"
-    return started
+    ) as started:
+        try:
+            assert started.stdout is not None
+            assert started.stdout.readline().strip() == "ready"
+            yield started
+        finally:
+            if started.poll() is None:
+                os.killpg(started.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
@@ -401,6 +410,8 @@ def test_sigusr1_waits_for_a_worker(tmp_path: Path) -> None:
 
 COOLS_DOWN = """
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from transformers import TrainerCallback
 from hf_lrsched import CooldownCallback

@@ -37,7 +37,7 @@ def test_list_as_json_has_the_catalogue() -> None:
 
 def test_show_as_json_gives_the_schedule_back() -> None:
     data = told("show", "wsd", "--steps=200", "--warmup", "5%", "--num-decay-steps", "50", "--peak", "3e-4")
-    assert from_spec(data["spec"]) == build("wsd", 200, warmup="5%", decay=50)
+    assert from_spec(data["spec"]) == build("wsd", 200, warmup="5%", num_decay_steps=50)
     assert [(row["step"], row["phase"]) for row in data["lr"]] == [
         (0, "warmup"),
         (10, "stable"),
@@ -165,7 +165,7 @@ import sys
 from hf_lrsched.cli import main
 for arguments in (["--help"], ["list"], ["show", "wsd"], ["show", "--help"], ["plan", "--help"], ["run", "--help"]):
     main(arguments, standalone_mode=False)
-sys.exit(" ".join(name for name in {heavy!r} if name in sys.modules))
+sys.exit(" ".join(name for name in {heavy!r} if name in sys.modules) or 0)
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

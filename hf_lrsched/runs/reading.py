@@ -32,7 +32,7 @@ def read_history(path: str | Path) -> History:
     """
     found = _find(Path(path))
     if "tfevents" in found.name:
-        return _read_tensorboard(found)
+        return _read_tensorboard(_of_one_run(found, Path(path)))
     text, unreadable = _text(found)
     name = found.name.removesuffix(".gz")
     if name == HISTORY:
@@ -64,6 +64,14 @@ def _find(path: Path) -> Path:
     if events:
         return events[-1]
     raise FileNotFoundError(f"{path} holds no {HISTORY}, no trainer_state.json and no TensorBoard event files")
+
+
+def _of_one_run(newest: Path, asked: Path) -> list[Path]:
+    """The event files of a run, oldest first: Trainer begins another in another folder of ``runs`` at every resume."""
+    if asked == newest:
+        return [newest]
+    folder = asked / "runs" if (asked / "runs") in newest.parents else newest.parent
+    return sorted(folder.rglob("*tfevents*"), key=lambda file: file.stat().st_mtime)
 
 
 def _step_of(folder: str) -> int:
@@ -211,23 +219,35 @@ def _read_csv(text: str, unreadable: list[str], file: Path) -> History:
     return History.of(rows, source=str(file), unreadable=tuple(unreadable))
 
 
-def _read_tensorboard(file: Path) -> History:
+def _read_tensorboard(files: list[Path]) -> History:
+    """Event files in a row; what a later one says of a step counts."""
     try:
         from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
         from tensorboard.util import tensor_util
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(f"reading {file} needs tensorboard: pip install tensorboard") from None
+        raise ModuleNotFoundError(f"reading {files[-1]} needs tensorboard: pip install tensorboard") from None
     lines: list[dict[str, Any]] = []
     unreadable: list[str] = []
-    try:
-        for event in EventFileLoader(str(file)).Load():
-            for value in event.summary.value:
-                number = value.simple_value if value.HasField("simple_value") else None
-                if number is None and value.HasField("tensor"):
-                    array = tensor_util.make_ndarray(value.tensor)
-                    number = float(array) if array.size == 1 and array.dtype.kind in "fiu" else None
-                if number is not None:
-                    lines.append({"step": event.step, value.tag: number})
-    except Exception as error:  # its record reader has no class of its own for a damaged file
-        unreadable.append(f"{file.name} is cut short or damaged ({error})")
-    return History.of(lines, source=str(file), unreadable=tuple(unreadable))
+    for file in files:
+        try:
+            for event in EventFileLoader(str(file)).Load():
+                for value in event.summary.value:
+                    number = value.simple_value if value.HasField("simple_value") else None
+                    if number is None and value.HasField("tensor"):
+                        array = tensor_util.make_ndarray(value.tensor)
+                        number = float(array) if array.size == 1 and array.dtype.kind in "fiu" else None
+                    if number is not None:
+                        lines.append({"step": event.step, value.tag: number})
+        except Exception as error:  # its record reader has no class of its own for a damaged file
+            unreadable.append(f"{file.name} is cut short or damaged ({error})")
+        else:
+            unreadable += [f"{file.name} is cut short or damaged"] * _ends_within_a_record(file)
+    return History.of(lines, source=str(files[-1]), unreadable=tuple(unreadable))
+
+
+def _ends_within_a_record(file: Path) -> bool:
+    """Whether an event file was cut: TensorBoard takes half a record for one that is still being written."""
+    data, at = file.read_bytes(), 0
+    while at + 12 <= len(data):
+        at += 16 + int.from_bytes(data[at : at + 8], "little")  # the length, its checksum, the event, its checksum
+    return at != len(data)

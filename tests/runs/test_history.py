@@ -5,11 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from torch.utils.tensorboard import SummaryWriter
 
 from hf_lrsched.runs.files import HISTORY
 from hf_lrsched.runs.history import Event, History
@@ -139,3 +142,46 @@ def test_two_real_logs() -> None:
     assert (len(new), len(new.eval_step), new.missing) == (2000, 0, ("momentum", "tokens", "eval_loss"))
     assert new.lr[0, 0] == 1e-4  # it says lr, the other learning_rate
     assert old.lr[0, 0] == pytest.approx(5.5555e-5, rel=1e-4)
+
+
+def events(folder: Path, first: int, last: int) -> Path:
+    """An event file as Trainer's callback writes it, of the steps from `first` to `last`."""
+    with SummaryWriter(str(folder)) as writer:
+        for step in range(first, last + 1):
+            writer.add_scalar("train/loss", 5 - step / 10, step)
+            writer.add_scalar("train/learning_rate", step * 1e-3, step)
+        writer.add_scalar("eval/loss", 2.0 + first, last)
+    [file] = folder.glob("*tfevents*")
+    return file
+
+
+def test_event_files_are_read(tmp_path: Path) -> None:
+    history = read_history(events(tmp_path / "a", 1, 9))
+    assert history.step.tolist() == list(range(1, 10))
+    assert history.loss.tolist() == [float(np.float32(5 - step / 10)) for step in range(1, 10)]
+    assert history.lr[:, 0].tolist() == [float(np.float32(step * 1e-3)) for step in range(1, 10)]
+    assert (history.eval_step.tolist(), history.eval_loss.tolist()) == ([9], [3.0])
+    assert history.missing == ("grad_norm", "momentum", "tokens")
+
+
+def test_the_event_files_of_a_resumed_run_are_one_history(tmp_path: Path) -> None:
+    for name, first, last, time in (("Nov01", 1, 6, 100), ("Nov02", 5, 9, 200)):  # a kill had lost the last checkpoint's rest
+        os.utime(events(tmp_path / "runs" / name, first, last), (time, time))
+    history = read_history(tmp_path)
+    assert history.step.tolist() == list(range(1, 10))
+    assert history.eval_loss.tolist() == [3.0, 7.0]
+
+
+def test_an_event_file_that_was_cut_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    file = events(tmp_path, 1, 9)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3])
+    history = read_history(tmp_path)
+    assert 3 < len(history) < 9
+    assert "cut short or damaged" in history.unreadable[0]
+
+
+def test_without_tensorboard_the_line_that_installs_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = events(tmp_path, 1, 2)
+    monkeypatch.setitem(sys.modules, "tensorboard.backend.event_processing.event_file_loader", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install tensorboard"):
+        read_history(file)

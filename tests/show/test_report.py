@@ -73,7 +73,7 @@ def test_the_page_is_whole_and_fetches_nothing(file: Path) -> None:
 
 def test_the_page_tells_what_the_run_did(file: Path) -> None:
     tables = Page(file.read_text("utf-8")).tables
-    assert dict((row[0], row[1]) for row in tables["summary"])["steps"] == "80 of 100"
+    assert {row[0]: row[1] for row in tables["summary"]}["steps"] == "80 of 100"
     assert [row[:3] for row in tables["phases"][1:]] == [["warmup", "1", "10"], ["stable", "11", "70"]]
     rows = [["40", "checkpoint-40", "checkpoint"], ["80", "checkpoint-80", "branch point, kept"]]
     assert tables["checkpoints"][1:] == rows
