@@ -196,7 +196,8 @@ class _Relay:
         self._early: list[int] = []
         self._waits = False
         for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
-            if signal.getsignal(number) != signal.SIG_IGN:  # a shell has its background jobs ignore SIGINT
+            # A shell has its background jobs ignore SIGINT; SIGUSR1 is ignored below whoever had a cooldown.
+            if number == signal.SIGUSR1 or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
 
     def begin(self, child: int) -> None:

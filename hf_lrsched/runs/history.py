@@ -102,7 +102,8 @@ class History:
         for line in lines:
             found = {name: _first(line, words) for name, words in WORDS.items()}
             step = as_float(found["step"])
-            if not math.isfinite(step) or "train_runtime" in line:  # Trainer's last line, whose train_loss is the run's mean
+            # Trainer's last line has the run's mean as train_loss. Where tokens are counted, every line has train_runtime.
+            if not math.isfinite(step) or ("train_runtime" in line and not {"loss", "eval_loss"} & set(line)):
                 continue
             at = int(step)
             if found["eval_loss"] is not None:

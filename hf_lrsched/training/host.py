@@ -73,7 +73,7 @@ def _train(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) ->
 
     if type(trainer.args.lr_scheduler_type) is str:
         trainer.args.lr_scheduler_type = SchedulerType(trainer.args.lr_scheduler_type)
-    for callback in trainer.callback_handler.callbacks:
+    for callback in list(trainer.callback_handler.callbacks):
         if hasattr(callback, "saw_trainer"):
             callback.saw_trainer(trainer)
     return wrapped(*args, **kwargs)
@@ -214,6 +214,11 @@ def _handing_on(hears: str) -> Callable[..., Any]:
         return result
 
     return hand_on
+
+
+def is_over(logs: dict[str, Any]) -> bool:
+    """Whether a log is the last one of a training, which Trainer sends before ``on_train_end``."""
+    return "train_loss" in logs and "train_runtime" in logs and "loss" not in logs
 
 
 def report(trainer: Any, scalars: dict[str, float]) -> None:

@@ -18,7 +18,7 @@ from ..runs.history import History
 from ..runs.reading import read_history
 from ..schedules.schedule import Schedule
 from . import host
-from .recorder import LRRecorder, momentum_of
+from .recorder import LRRecorder, lr_of, momentum_of
 from .scheduler import ScheduleLR
 
 logger = logging.getLogger(__name__)
@@ -50,14 +50,17 @@ class LRPlot(TrainerCallback):
             raise ModuleNotFoundError("LRPlot needs matplotlib: pip install 'hf-lrsched[plot]'")
         self._axes = {"log_lr": log_lr, "log_loss": log_loss}
         self._trainer: Any = None
-        self._lrs: list[float] = []
+        self._lrs: list[Any] = []
         self._momentum: float | None = None
         self._phase: int | None = None
         self._drawn, self._cost = 0.0, _FIRST
+        self._said: set[str] = set()
 
     def saw_trainer(self, trainer: Any) -> None:
-        """The Trainer as it begins to train: its callbacks are where it reports to."""
+        """The Trainer as it begins to train: its callbacks are where it reports to, and this goes behind the recorder."""
         self._trainer = trainer
+        callbacks = trainer.callback_handler.callbacks
+        callbacks.append(callbacks.pop(callbacks.index(self)))
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """The clock starts."""
@@ -68,7 +71,7 @@ class LRPlot(TrainerCallback):
     ) -> None:
         """What the update runs under; a log that comes after it speaks of it."""
         groups, scheduler = kwargs["optimizer"].param_groups, kwargs["lr_scheduler"]
-        self._lrs = [group["lr"] for group in groups]
+        self._lrs = [lr_of(group) for group in groups]
         self._momentum = momentum_of(groups[0])
         ours = type(scheduler) is ScheduleLR
         self._phase = scheduler.schedule.index(scheduler.last_epoch) if ours else None
@@ -78,7 +81,7 @@ class LRPlot(TrainerCallback):
         if not state.is_world_process_zero:
             return
         logs = kwargs.get("logs") or {}
-        over = "train_runtime" in logs
+        over = host.is_over(logs)
         if "loss" in logs and self._lrs and self._trainer is not None:
             host.report(self._trainer, self._scalars(kwargs["optimizer"].param_groups))
         if over or time.monotonic() - self._drawn > self._cost / _SHARE:
@@ -99,16 +102,23 @@ class LRPlot(TrainerCallback):
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             schedule = scheduler.schedule if isinstance(scheduler, ScheduleLR) else None
-            figure = lr_and_loss(self._history(file.parent, state, schedule), file, schedule=schedule, **self._axes)
-            if self._trainer is not None:
-                host.report_figure(self._trainer, "lr_and_loss", figure, file)
-        except (OSError, ValueError) as error:  # a picture is no reason to lose a run
-            logger.warning("no picture of the run could be drawn: %s", error)
+            history = self._history(file.parent, state, schedule)
+            if len(history) or len(history.eval_step):
+                figure = lr_and_loss(history, file, schedule=schedule, **self._axes)
+                if self._trainer is not None:
+                    host.report_figure(self._trainer, "lr_and_loss", figure, file)
+        except Exception as error:  # whatever a tracker raises: a picture is no reason to lose a run
+            if str(error) not in self._said:
+                self._said.add(str(error))
+                logger.warning("no picture of the run could be drawn: %s", error)
         self._drawn = time.monotonic()
         self._cost = self._drawn - start
 
     def _history(self, folder: Path, state: TrainerState, schedule: Schedule | None) -> History:
         callbacks = [] if self._trainer is None else self._trainer.callback_handler.callbacks
         if any(isinstance(callback, LRRecorder) for callback in callbacks) and (folder / HISTORY).is_file():
-            return read_history(folder / HISTORY)
+            try:
+                return read_history(folder / HISTORY)
+            except ValueError:  # the recorder has not written its first batch
+                return History.of([])
         return History.of(state.log_history, schedule=schedule, averaged=max(1, int(state.logging_steps)))

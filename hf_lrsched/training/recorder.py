@@ -21,6 +21,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ..runs.files import HISTORY
 from ..schedules.spec import to_spec
+from . import host
 from .model_card import told
 from .scheduler import ScheduleLR
 
@@ -60,7 +61,7 @@ class LRRecorder(TrainerCallback):
     def _forget(self) -> None:
         self._losses: list[torch.Tensor] = []
         self._norms: list[torch.Tensor | float | None] = []
-        self._lrs: list[list[float]] = []
+        self._lrs: list[list[float | torch.Tensor]] = []
         self._momenta: list[float | None] = []
         self._phases: list[str] = []
         self._tokens: list[int] = []
@@ -111,7 +112,7 @@ class LRRecorder(TrainerCallback):
         groups, scheduler = kwargs["optimizer"].param_groups, kwargs["lr_scheduler"]
         if not self._lrs:
             self._first = state.global_step + 1
-        self._lrs.append([group["lr"] if type(group["lr"]) is float else float(group["lr"]) for group in groups])
+        self._lrs.append([lr_of(group) for group in groups])
         self._momenta.append(momentum_of(groups[0]))
         self._phases.append(scheduler.schedule.phase(scheduler.last_epoch).name if type(scheduler) is ScheduleLR else "")
 
@@ -138,7 +139,8 @@ class LRRecorder(TrainerCallback):
             losses = _mean_over_processes(losses)
         norms = _fetched(self._norms)
         line: dict[str, Any] = {"steps": [self._first, len(self._losses)], "loss": [_plain(loss) for loss in losses.tolist()]}
-        line["lr"] = _shared([lrs if len(set(lrs)) > 1 else lrs[0] for lrs in self._lrs])
+        fetched = [[float(lr) for lr in lrs] for lrs in self._lrs]
+        line["lr"] = _shared([lrs if len(set(lrs)) > 1 else lrs[0] for lrs in fetched])
         line["grad_norm"] = _shared([_plain(norm) for norm in norms])
         line["momentum"] = _shared(self._momenta)
         line["phase"] = _shared(self._phases)
@@ -178,9 +180,20 @@ class LRRecorder(TrainerCallback):
             self._flush()
             self._write({"step": cooldown.first, "event": "cooldown", "text": f"{cooldown.reason}, {cooldown.steps} steps"})
 
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Writes what is left with the last log, so that a picture of the run has it."""
+        if host.is_over(kwargs.get("logs") or {}):
+            self._flush()
+
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Writes what is left."""
         self._flush()
+
+
+def lr_of(group: dict[str, Any]) -> float | torch.Tensor:
+    """The LR of a parameter group as it is now; a tensor's is copied where it lies, which waits for nothing."""
+    lr = group["lr"]
+    return lr.detach().clone() if isinstance(lr, torch.Tensor) else float(lr)
 
 
 def momentum_of(group: dict[str, Any]) -> float | None:

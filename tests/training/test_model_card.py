@@ -16,6 +16,7 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PretrainedConfig,
+    SchedulerType,
     Seq2SeqTrainingArguments,
     Trainer,
     TrainerCallback,
@@ -435,3 +436,12 @@ def test_only_the_first_process_writes(tmp_path: Path) -> None:
     card.saw_trainer(made)
     assert "create_model_card" not in vars(made)
     assert isinstance(Card(None, peaks=(), groups=(), arguments={}, steps=0), Card)
+
+
+def test_arguments_that_were_saved_under_our_name_train_and_write_a_card(tmp_path: Path) -> None:
+    torch.save(arguments(tmp_path / "out", max_steps=2, lr_scheduler_type="wsd"), tmp_path / "training_args.bin")
+    args = torch.load(tmp_path / "training_args.bin", weights_only=False)  # written by this test
+    assert type(args.lr_scheduler_type) is str
+    made = running(args)
+    made.train()
+    assert made.args.lr_scheduler_type is SchedulerType("wsd")  # what a model card asks for its value
