@@ -164,9 +164,8 @@ def largest() -> None:
                     group["lr"] = 3e-4 * 0.8**i * moved
                 run.steps(1)
             size = (Path(folder) / HISTORY).stat().st_size / STEPS
-        print(
-            f"LRRecorder under a cosine, {groups} group{'s, each with an LR of its own' * (groups > 1)}: {size:.0f} bytes a step"
-        )
+        own = ", each with an LR of its own" * (groups > 1)
+        print(f"LRRecorder under a cosine, {groups} group{'s' * (groups > 1)}{own}: {size:.0f} bytes a step")
 
 
 if __name__ == "__main__":

@@ -208,15 +208,23 @@ def _whole_entries(text: str) -> list[dict[str, Any]]:
 
 
 def _read_csv(text: str, unreadable: list[str], file: Path) -> History:
-    rows = list(csv.DictReader(text.splitlines()))
-    if rows and not any(word in rows[0] for word in WORDS["step"]):
-        raise ValueError(
-            f"{file} has no column for the step ({', '.join(WORDS['step'][:4])}); it has {', '.join(map(str, rows[0]))}"
-        )
-    short = [number for number, row in enumerate(rows, start=2) if None in row.values() or None in row]
+    rows = list(csv.reader(text.removeprefix("\ufeff").splitlines()))
+    names = [_column(name) for name in rows[0]] if rows else []
+    if rows and not any(word in names for word in WORDS["step"]):
+        raise ValueError(f"{file} has no column for the step ({', '.join(WORDS['step'][:4])}); it has {', '.join(rows[0])}")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        unreadable.append(f"several columns are called {', '.join(twice)}, as of several runs; the last of each was read")
+    short = [number for number, row in enumerate(rows[1:], start=2) if row and len(row) != len(names)]
     if short:
         unreadable.append(f"{len(short)} rows have too few or too many cells (the first: line {short[0]})")
-    return History.of(rows, source=str(file), unreadable=tuple(unreadable))
+    lines = [dict(zip(names, row, strict=False)) for row in rows[1:]]
+    return History.of(lines, source=str(file), unreadable=tuple(unreadable))
+
+
+def _column(name: str) -> str:
+    """A column's name as others have it: W&B exports ``Step`` and ``NAME OF THE RUN - train/loss``."""
+    return name.rpartition(" - ")[2].strip().lower()
 
 
 def _read_tensorboard(files: list[Path]) -> History:

@@ -185,3 +185,19 @@ def test_without_tensorboard_the_line_that_installs_it_is_said(tmp_path: Path, m
     monkeypatch.setitem(sys.modules, "tensorboard.backend.event_processing.event_file_loader", None)
     with pytest.raises(ModuleNotFoundError, match="pip install tensorboard"):
         read_history(file)
+
+
+def test_a_csv_that_wandb_exports_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "wandb_export.csv"
+    rows = ["Step,calm-sun-7 - train/loss,calm-sun-7 - train/learning_rate", "1,3.5,0.001", "2,3.0,0.002"]
+    file.write_text("\ufeff" + "\n".join(rows), "utf-8")
+    history = read_history(file)
+    assert (history.step.tolist(), history.loss.tolist(), history.lr[:, 0].tolist()) == ([1, 2], [3.5, 3.0], [1e-3, 2e-3])
+
+
+def test_a_csv_of_several_runs_says_that_one_was_read(tmp_path: Path) -> None:
+    file = tmp_path / "two.csv"
+    file.write_text("step,a - train/loss,b - train/loss\n1,3.5,2.5\n")
+    assert read_history(file).unreadable == (
+        "several columns are called train/loss, as of several runs; the last of each was read",
+    )
