@@ -19,6 +19,8 @@ Floats = npt.NDArray[np.float64]
 
 QUANTITIES = ("loss", "lr", "grad_norm", "momentum", "tokens", "eval_loss")
 
+NO_STEP = 10**15  # no run takes so many
+
 # What others call it; the first that a line holds counts. trainer_state.json has learning_rate, older ones lr.
 WORDS = {
     "step": ("step", "global_step", "steps", "train/global_step", "_step", "iteration", "iter"),
@@ -99,11 +101,15 @@ class History:
         points: dict[int, dict[str, Any]] = {}
         evaluations: dict[int, float] = {}
         events: list[Event] = list(about.pop("events", ()))
+        odd = 0
         for line in lines:
             found = {name: _first(line, words) for name, words in WORDS.items()}
             step = as_float(found["step"])
             # Trainer's last line has the run's mean as train_loss. Where tokens are counted, every line has train_runtime.
-            if not math.isfinite(step) or ("train_runtime" in line and not {"loss", "eval_loss"} & set(line)):
+            if math.isnan(step) or ("train_runtime" in line and not {"loss", "eval_loss"} & set(line)):
+                continue
+            if not 0 <= step < NO_STEP:
+                odd += 1
                 continue
             at = int(step)
             if found["eval_loss"] is not None:
@@ -118,6 +124,9 @@ class History:
                     point[extra] = line[extra]
             if {"loss", "lr", "lrs", "grad_norm"} & set(point):
                 points.setdefault(at, {}).update(point)
+        if odd:
+            told = f"{odd} line{'s' * (odd > 1)} with a step below 0 or above {NO_STEP:.0e}"
+            about["unreadable"] = (*about.get("unreadable", ()), told)
         return cls.of_points(points, evaluations, events, about)
 
     @classmethod

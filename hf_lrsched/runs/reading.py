@@ -16,7 +16,7 @@ from typing import Any
 from ..schedules.schedule import Schedule
 from ..schedules.spec import from_spec
 from .files import HISTORY
-from .history import WORDS, Event, History, as_float
+from .history import NO_STEP, WORDS, Event, History, as_float
 
 
 def read_history(path: str | Path) -> History:
@@ -119,21 +119,26 @@ def _read_recorder(text: str, unreadable: list[str], file: Path) -> History:
     evaluations: dict[int, float] = {}
     events: list[Event] = []
     head: dict[str, Any] = {}
+    odd = 0
     for line in _json_lines(text, unreadable):
-        if "hf_lrsched" in line:
-            head = line
-            if (begin := int(line.get("step", 0))) > 0:
-                points = {step: point for step, point in points.items() if step <= begin}
-                evaluations = {step: loss for step, loss in evaluations.items() if step <= begin}
-                events = [event for event in events if event.step <= begin] + [Event(begin, "resume")]
-            else:
-                points, evaluations, events = {}, {}, []
-        elif "event" in line:
-            events.append(Event(int(line["step"]), str(line["event"]), str(line.get("text", ""))))
-        elif "eval_loss" in line:
-            evaluations[int(line["step"])] = as_float(line["eval_loss"])
-        elif "steps" in line:
-            _unpack(line, points)
+        try:
+            if "hf_lrsched" in line:
+                begin, head = int(line.get("step", 0)), line
+                for kept in (points, evaluations):
+                    for step in [step for step in kept if step > begin or begin <= 0]:
+                        del kept[step]
+                events = [event for event in events if 0 < event.step <= begin]
+                events += [Event(begin, "resume")] * (begin > 0)
+            elif "event" in line:
+                events.append(Event(int(line["step"]), str(line["event"]), str(line.get("text", ""))))
+            elif "eval_loss" in line:
+                evaluations[int(line["step"])] = as_float(line["eval_loss"])
+            elif "steps" in line:
+                _unpack(line, points)
+        except (IndexError, KeyError, OverflowError, TypeError, ValueError):
+            odd += 1
+    if odd:
+        unreadable.append(f"{odd} line{'s' * (odd > 1)} not as LRRecorder writes them")
     about = {
         "groups": tuple(head.get("groups", ())),
         "peak": tuple(head.get("peaks", ())),
@@ -148,6 +153,8 @@ def _read_recorder(text: str, unreadable: list[str], file: Path) -> History:
 def _unpack(line: dict[str, Any], points: dict[int, dict[str, Any]]) -> None:
     """A batch of points: columns, of which one value may stand for all."""
     first, count = line["steps"]
+    if len(line["loss"]) != count or not 0 <= first < NO_STEP:
+        raise ValueError(f"{len(line['loss'])} losses for {count} steps from {first}")
     names = {
         "loss": "loss",
         "grad_norm": "grad_norm",

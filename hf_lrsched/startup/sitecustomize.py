@@ -29,7 +29,7 @@ def _register() -> None:
     if find_spec("hf_lrsched") is None and os.path.basename(root) not in ("site-packages", "dist-packages"):
         sys.path.append(root)
     try:
-        import hf_lrsched  # noqa: F401
+        import hf_lrsched  # noqa: F401  # importing it registers
     except Exception as error:  # an older Python may find it impossible to read
         sys.path[:] = before
         if os.environ.get(_SAID) != sys.prefix:

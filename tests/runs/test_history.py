@@ -201,3 +201,29 @@ def test_a_csv_of_several_runs_says_that_one_was_read(tmp_path: Path) -> None:
     assert read_history(file).unreadable == (
         "several columns are called train/loss, as of several runs; the last of each was read",
     )
+
+
+ODD = [
+    '{"steps": [3, 1000000000000], "loss": [1.0]}',
+    '{"steps": [3, 2], "loss": [1.0, 2.0], "lr": [0.1]}',
+    '{"steps": "x"}',
+    '{"steps": [1e30, 1], "loss": [1.0]}',
+    '{"step": null, "eval_loss": 1.0}',
+    '{"event": "checkpoint"}',
+]
+
+
+@pytest.mark.parametrize("line", ODD)
+def test_a_line_that_the_recorder_would_not_write_is_passed_over_and_counted(line: str, tmp_path: Path) -> None:
+    lines = ['{"hf_lrsched": 1, "step": 0}', line, '{"steps": [1, 2], "loss": [2.0, 1.0], "lr": 0.1}']
+    (tmp_path / HISTORY).write_text("\n".join(lines))
+    history = read_history(tmp_path)
+    assert history.step.tolist()[:2] == [1, 2]
+    assert history.unreadable == ("1 line not as LRRecorder writes them",)
+
+
+@pytest.mark.parametrize("step", [-5, 1e30, float("inf")])
+def test_a_step_that_no_run_takes_is_passed_over_and_counted(step: float) -> None:
+    history = History.of([{"step": step, "loss": 1.0}, {"step": 3, "loss": 2.0}])
+    assert history.step.tolist() == [3]
+    assert history.unreadable == ("1 line with a step below 0 or above 1e+15",)
