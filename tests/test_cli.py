@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from hf_lrsched import cli
+from hf_lrsched import CATALOGUE, cli
 from hf_lrsched.version import __version__
 
 ROOT = Path(__file__).parents[1]
@@ -113,3 +113,42 @@ def test_help_loads_neither_torch_nor_transformers() -> None:
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Tell the run in the folder RUN" in done.stdout
+
+
+# list, show
+
+
+def test_list_has_every_schedule_with_its_shape_and_its_summary() -> None:
+    lines = call("list").output.splitlines()
+    assert [line.split()[0] for line in lines] == list(CATALOGUE)
+    assert all(entry.summary in line for entry, line in zip(CATALOGUE.values(), lines, strict=True))
+    assert "▂▅█████████████████▆▄▂▁▁" in lines[list(CATALOGUE).index("wsd")]
+    assert "(not registered: the name is Transformers' own" in lines[0]
+
+
+def test_show_tells_the_phases_and_the_learning_rate_at_key_steps() -> None:
+    output = call(
+        "show", "wsd", "--steps", "20000", "--warmup", "5%", "--num-decay-steps=2000", "--learning_rate", "3e-4"
+    ).output
+    assert output.startswith("wsd: warmup 1000, stable 17000, decay 2000\n")
+    assert " 18000  decay          0.0003" in output
+    assert " 0.0003 ┤" in output
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("wsdd",), "unknown schedule 'wsdd'; did you mean 'wsd'?"),
+        (("wsd", "--warmap", "5%"), "wsd does not know 'warmap'; did you mean 'warmup'?"),
+        (
+            ("wsd", "--warmup", "60%", "--decay", "60%"),
+            "warmup (600) and decay (600) take 1200 steps, but the run has only 1000",
+        ),
+        (("wsd", "--warmup"), "requires an argument"),
+        (("wsd", "--min_lr", "2"), "min_lr (2) is above the peak LR (1)"),
+    ],
+)
+def test_what_cannot_be_shown_is_said(words: tuple[str, ...], sentence: str) -> None:
+    result = CliRunner().invoke(cli.main, ["show", *words])
+    assert result.exit_code != 0
+    assert sentence in result.output

@@ -82,8 +82,9 @@ def compare(runs: tuple[Path, ...], output: Path | None, form: str) -> None:
 def _named(runs: tuple[Path, ...]) -> dict[str, Path]:
     """Each run by the shortest end of its path that tells it from the others."""
     given = list(dict.fromkeys(runs))
-    for length in range(1, max(len(run.parts) for run in given) + 1):
-        names = ["/".join(run.parts[-length:]) for run in given]
+    whole = [run.resolve().parts for run in given]
+    for length in range(1, max(map(len, whole)) + 1):
+        names = ["/".join(parts[-length:]) for parts in whole]
         if len(set(names)) == len(given):
             break
     return dict(zip(names, given, strict=True))

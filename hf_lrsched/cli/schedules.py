@@ -50,6 +50,7 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
     return [name for name in CATALOGUE if name.startswith(incomplete)]
 
 
+_SHOWN = 10_000  # steps that a plot in the terminal is made of; far more than its columns
 _TAKES_MORE = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 
@@ -97,7 +98,7 @@ def show(context: click.Context, /, name: str, steps: int, peak: float, form: st
 
     try:
         schedule = build(name, Horizon(steps, peak=peak), **_words(words, context.args))
-        lrs = schedule.lrs(None, peak)
+        lrs = schedule.lrs([steps * i // _SHOWN for i in range(_SHOWN)] if steps > _SHOWN else None, peak)
     except (ValueError, TypeError) as error:
         raise refused(error) from error
     rows = [{"step": step, "phase": phase, "lr": lr} for step, phase, lr in key_lrs(schedule, peak)]

@@ -55,6 +55,7 @@ class LRPlot(TrainerCallback):
         self._phase: int | None = None
         self._drawn, self._cost = 0.0, _FIRST
         self._said: set[str] = set()
+        self._trains = False
 
     def saw_trainer(self, trainer: Any) -> None:
         """The Trainer as it begins to train: its callbacks are where it reports to, and this goes behind the recorder."""
@@ -64,7 +65,11 @@ class LRPlot(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """The clock starts."""
-        self._drawn = time.monotonic()
+        self._drawn, self._trains = time.monotonic(), True
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """What is evaluated from now on does not belong to the picture's run."""
+        self._trains = False
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -78,7 +83,7 @@ class LRPlot(TrainerCallback):
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Tells the trackers; draws where it is time, and at the run's end, while the trackers still listen."""
-        if not state.is_world_process_zero:
+        if not state.is_world_process_zero or not self._trains:
             return
         logs = kwargs.get("logs") or {}
         over = host.is_over(logs)

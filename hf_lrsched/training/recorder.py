@@ -9,8 +9,10 @@ What it does not know: how the file is read (`runs.history`) and drawn (`show`).
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from ..schedules.spec import to_spec
 from . import host
 from .model_card import told
 from .scheduler import ScheduleLR
+
+logger = logging.getLogger(__name__)
 
 _BATCH = 100  # points between two writes: what a kill may lose; 100 steps are seconds to minutes of training
 
@@ -56,6 +60,7 @@ class LRRecorder(TrainerCallback):
         self._every = every
         self._file: Path | None = None  # on the first process; opened for each batch, so nothing is left open
         self._cooldown: Any = None
+        self._failed = False
         self._forget()
 
     def _forget(self) -> None:
@@ -88,9 +93,8 @@ class LRRecorder(TrainerCallback):
         self._cooldown = getattr(kwargs["lr_scheduler"], "cooldown", None)
         if not state.is_world_process_zero:
             return
-        folder = Path(str(args.output_dir))
+        folder = Path(str(args.output_dir)).absolute()  # a script may go to another folder while it trains
         folder.mkdir(parents=True, exist_ok=True)
-        _close_last_line(folder / HISTORY)
         self._file = folder / HISTORY
         self._write({**self._head(state, kwargs["lr_scheduler"], kwargs["optimizer"]), "arguments": told(args)["arguments"]})
 
@@ -137,9 +141,12 @@ class LRRecorder(TrainerCallback):
         losses = torch.stack([loss.detach().float().reshape(()).to(self._losses[0].device) for loss in self._losses])
         if PartialState().num_processes > 1:
             losses = _mean_over_processes(losses)
+        seen = [loss is not _NAN for loss in self._losses]
+        found = [_plain(loss) if known else None for loss, known in zip(losses.tolist(), seen, strict=True)]
         norms = _fetched(self._norms)
-        line: dict[str, Any] = {"steps": [self._first, len(self._losses)], "loss": [_plain(loss) for loss in losses.tolist()]}
-        fetched = [[float(lr) for lr in lrs] for lrs in self._lrs]
+        line: dict[str, Any] = {"steps": [self._first, len(self._losses)], "loss": found}
+        every = iter(_fetched([lr for lrs in self._lrs for lr in lrs]))
+        fetched = [[next(every) for _ in lrs] for lrs in self._lrs]
         line["lr"] = _shared([lrs if len(set(lrs)) > 1 else lrs[0] for lrs in fetched])
         line["grad_norm"] = _shared([_plain(norm) for norm in norms])
         line["momentum"] = _shared(self._momenta)
@@ -154,9 +161,16 @@ class LRRecorder(TrainerCallback):
         self._loss, self._norm = loss, norm
 
     def _write(self, line: dict[str, Any]) -> None:
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
+            _close_last_line(self._file)
             with self._file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line, separators=(",", ":")) + "\n")
+        except OSError as error:  # a record is no reason to lose a run
+            if not self._failed:
+                logger.warning("points of the run could not be recorded: %s", error)
+            self._failed = True
 
     # What else happens
 
@@ -197,8 +211,9 @@ def lr_of(group: dict[str, Any]) -> float | torch.Tensor:
 
 
 def momentum_of(group: dict[str, Any]) -> float | None:
-    """Momentum of a parameter group, or beta1 under Adam; None where its optimizer has neither."""
-    return group["betas"][0] if "betas" in group else group.get("momentum")
+    """Momentum of a parameter group, or beta1 under Adam; None where its optimizer has neither, or has it as a tensor."""
+    momentum = group["betas"][0] if "betas" in group else group.get("momentum")
+    return None if isinstance(momentum, torch.Tensor) else momentum  # fetching one would wait for the device
 
 
 _NAN = torch.tensor(math.nan)
@@ -225,7 +240,8 @@ def _shared(values: list[Any]) -> Any:
     return values[0] if values and all(value == values[0] for value in values) and not isinstance(values[0], list) else values
 
 
-def _fetched(norms: list[torch.Tensor | float | None]) -> list[float | None]:
+def _fetched(norms: Sequence[torch.Tensor | float | None]) -> list[float | None]:
+    """Tensors in one transfer; what is none as it is."""
     tensors = [norm.detach().float().reshape(()) for norm in norms if isinstance(norm, torch.Tensor)]
     fetched = iter(torch.stack(tensors).tolist() if tensors else [])
     return [next(fetched) if isinstance(norm, torch.Tensor) else (None if norm is None else float(norm)) for norm in norms]

@@ -227,3 +227,26 @@ def test_a_step_that_no_run_takes_is_passed_over_and_counted(step: float) -> Non
     history = History.of([{"step": step, "loss": 1.0}, {"step": 3, "loss": 2.0}])
     assert history.step.tolist() == [3]
     assert history.unreadable == ("1 line with a step below 0 or above 1e+15",)
+
+
+def test_an_event_file_that_was_damaged_is_read_up_to_there(tmp_path: Path) -> None:
+    file = events(tmp_path, 1, 100)
+    data = bytearray(file.read_bytes())
+    data[data.index(b"train/loss", len(data) // 2)] ^= 255  # within an event, whose checksum then says so
+    file.write_bytes(data)
+    history = read_history(tmp_path)
+    assert 40 < len(history) < 60
+
+
+@pytest.mark.xfail(strict=True, reason="bug: TensorBoard stops at a wrong checksum in silence, and so do we")
+def test_an_event_file_that_was_damaged_is_named(tmp_path: Path) -> None:
+    test_an_event_file_that_was_damaged_is_read_up_to_there(tmp_path)
+    assert "cut short or damaged" in read_history(tmp_path).unreadable[0]
+
+
+@pytest.mark.xfail(strict=True, reason="bug: of event files alone nothing is no error")
+def test_an_event_file_without_a_point_is_refused(tmp_path: Path) -> None:
+    with SummaryWriter(str(tmp_path)):
+        pass
+    with pytest.raises(ValueError, match="holds no point of a run"):
+        read_history(tmp_path)
