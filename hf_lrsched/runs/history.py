@@ -59,6 +59,7 @@ class History:
         events: what happened, by step.
         schedule: what the run was to follow, where the source says.
         peak: the LR that multiplier 1 stands for, for each group; empty where the source does not say.
+        logged: whether a loss was logged at each; where not, it is NaN as well.
         averaged: steps over which each loss is a mean: 1 for the recorder's, ``logging_steps`` for a Trainer's log.
         arguments: the run's settings in Trainer's words, where the source says.
         source: the file.
@@ -81,6 +82,7 @@ class History:
     schedule: Schedule | None = None
     peak: tuple[float, ...] = ()
     averaged: int = 1
+    logged: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
     arguments: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
     missing: tuple[str, ...] = ()
@@ -153,6 +155,7 @@ class History:
         return cls(
             step=np.array(steps, dtype=np.int64),
             lr=lr,
+            logged=np.array(["loss" in row for row in rows], dtype=np.bool_),
             skipped=np.array([bool(row.get("skipped")) for row in rows], dtype=np.bool_),
             phase=[str(row.get("phase", "")) for row in rows],
             eval_step=np.array(held_out, dtype=np.int64),

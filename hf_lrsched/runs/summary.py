@@ -41,7 +41,7 @@ def summary(run: History) -> dict[str, Any]:
         "held_out_loss": float(held_out[-1]) if held_out.size else None,
         "best_held_out_loss": float(held_out.min()) if held_out.size else None,
         "best_step": best,
-        "not_finite": int((~np.isfinite(run.loss)).sum()) if recorded else None,
+        "not_finite": int((run.logged & ~np.isfinite(run.loss)).sum()) if recorded else None,
         "skipped": int(run.skipped.sum()),
         "tokens": float(run.tokens[-1]) if len(run) and np.isfinite(run.tokens[-1]) else None,
         "phases": phases(run),

@@ -24,7 +24,7 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#8C8C8C"
 COLOURS = (BLUE, ORANGE, GREEN, "#E69F00", "#56B4E9", "#CC79A7", "#000000")
 _STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 SHADES = ("#FFFFFF", "#EDEDED")
-_MOST = 24  # phases or restarts; more are stripes that nobody could tell apart
+MOST = 24  # phases or restarts; more are stripes that nobody could tell apart
 _LETTERS = 105  # of the names above a picture, over its whole width
 _CEILING = 100  # times the steps taken: an end so far off is that of a run which is stopped otherwise
 _POINTS = 4000  # of a curve; more than twice the pixels of a picture show nothing more
@@ -82,13 +82,12 @@ def to_come(run: History, plan: Schedule | None) -> npt.NDArray[np.float64]:
 
 def not_finite(run: History) -> npt.NDArray[np.int64]:
     """The steps whose loss was NaN or infinite; none of a log of means, whose gaps are of another kind."""
-    known = run.averaged == 1 and bool(np.isfinite(run.loss).any())
-    return run.step[~np.isfinite(run.loss)] if known else run.step[:0]
+    return run.step[run.logged & ~np.isfinite(run.loss)] if run.averaged == 1 else run.step[:0]
 
 
 def shade(axes: Axes, spans: Sequence[tuple[float, float, str]], *, names: bool) -> None:
     """Shades every other phase; where there is one alone, or very many, none."""
-    if not 1 < len(spans) <= _MOST:
+    if not 1 < len(spans) <= MOST:
         return
     first, width, taken = spans[0][0], spans[-1][1] - spans[0][0], 0.0
     for i, (start, end, name) in enumerate(spans):
@@ -105,7 +104,7 @@ def mark(axes: Axes, run: History, plan: Schedule | None) -> None:
     """Vertical lines where the run was resumed or told to cool down, and where a cycle begins anew."""
     marks = [(event.step, event.kind, "-.") for event in run.events if event.kind in ("resume", "cooldown")]
     restarts = cycle_ends(plan)[:-1] if plan is not None else []
-    marks += [(step, "restart", ":") for step in restarts if len(restarts) <= _MOST]
+    marks += [(step, "restart", ":") for step in restarts if len(restarts) <= MOST]
     for kind in dict.fromkeys(kind for _, kind, _ in marks):
         for i, (step, _, style) in enumerate(mark for mark in marks if mark[1] == kind):
             axes.axvline(step, color="#404040", linewidth=0.9, linestyle=style, label=None if i else kind)
@@ -122,7 +121,8 @@ def label(axes: Axes, words: str, *, log: bool, from_zero: bool = True) -> None:
     from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
 
     axes.set_ylabel(words)
-    if log:
+    shown = [np.asarray(line.get_ydata(), dtype=np.float64) for line in axes.lines]
+    if log and any((values > 0).any() for values in shown):
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(NullFormatter())
     elif from_zero:

@@ -207,7 +207,8 @@ def _draw_lr(axes: Axes, run: History, plan: Schedule | None, *, log: bool) -> N
     groups = np.unique(run.lr, axis=1, return_index=True)[1] if run.lr.size else np.array([], dtype=int)
     for group, (colour, style) in zip(sorted(groups.tolist())[:_GROUPS], panels.styles(), strict=False):
         name = run.groups[group] if group < len(run.groups) else str(group)
-        curve = panels.thinned(run.step, run.lr[:, group])
+        known = np.isfinite(run.lr[:, group])
+        curve = panels.thinned(run.step[known], run.lr[known, group])
         label = f"group {name}" if len(groups) > 1 else None
         axes.plot(*curve, color=colour, linestyle=style, linewidth=2, label=label)
     steps = panels.to_come(run, plan)
@@ -219,7 +220,8 @@ def _draw_lr(axes: Axes, run: History, plan: Schedule | None, *, log: bool) -> N
 
 
 def _draw_loss(axes: Axes, run: History, *, log: bool) -> None:
-    axes.plot(*panels.thinned(run.step, run.loss), color=panels.GREY, linewidth=1, label="training loss")
+    curve = panels.thinned(run.step[run.logged], run.loss[run.logged])
+    axes.plot(*curve, color=panels.GREY, linewidth=1, label="training loss")
     if len(run.eval_step):
         dots: dict[str, Any] = {"marker": "o", "markersize": 4} if len(run.eval_step) < 50 else {}
         axes.plot(run.eval_step, run.eval_loss, color=panels.ORANGE, linewidth=2, label="held-out loss", **dots)

@@ -52,7 +52,7 @@ def report(
         from plotly.io import to_html
     except ModuleNotFoundError:
         raise ModuleNotFoundError("a report needs plotly and jinja2: pip install 'hf-lrsched[report]'") from None
-    settings = {"displaylogo": False, "responsive": True, "scrollZoom": True}
+    settings = {"displaylogo": False, "showSendToCloud": False, "plotlyServerURL": "", "responsive": True, "scrollZoom": True}
     curves = to_html(figure(run, checkpoints), full_html=False, include_plotlyjs=True, div_id="curves", config=settings)
     page = Environment(autoescape=True).from_string(Path(__file__).with_suffix(".html").read_text("utf-8"))
     text = page.render(
@@ -85,9 +85,11 @@ def figure(run: History, checkpoints: Sequence[Checkpoint] = ()) -> Any:
     _add_losses(made, run)
     for row, name in enumerate(names[2:], start=3):
         _add(made, row, run.step, getattr(run, name), _TITLES[name], color=panels.GREEN, width=1, legend=False)
+    spans = panels.phases(run, run.schedule)
+    spans = spans if len(spans) <= panels.MOST else []  # each costs a quarter of a second
     for row, name in enumerate(names, start=1):
         made.update_yaxes(title_text=_TITLES[name], row=row, col=1)
-        for i, (start, end, phase) in enumerate(panels.phases(run, run.schedule)):
+        for i, (start, end, phase) in enumerate(spans):
             made.add_vrect(start, end, fillcolor=panels.SHADES[i % 2], layer="below", line_width=0, row=row, col=1)
             if row == 1:
                 above = {"y": 1, "yref": "y domain", "yanchor": "bottom", "showarrow": False}
@@ -151,7 +153,8 @@ def _add_lrs(made: Any, run: History) -> None:
     for i, group in enumerate(distinct):
         name = f"LR of group {run.groups[group] if group < len(run.groups) else group}" if len(distinct) > 1 else "LR"
         colour = panels.COLOURS[i % len(panels.COLOURS)]
-        _add(made, 1, run.step, run.lr[:, group], name, color=colour, width=2, dash=_DASHES[i % len(_DASHES)])
+        known = np.isfinite(run.lr[:, group])
+        _add(made, 1, run.step[known], run.lr[known, group], name, color=colour, width=2, dash=_DASHES[i % len(_DASHES)])
     steps = panels.to_come(run, run.schedule)
     if run.schedule is not None and run.peak and len(steps):
         _add(
@@ -162,12 +165,12 @@ def _add_lrs(made: Any, run: History) -> None:
 def _add_losses(made: Any, run: History) -> None:
     from plotly.graph_objects import Scatter
 
-    _add(made, 2, run.step, run.loss, "training loss", color=panels.GREY, width=1)
+    _add(made, 2, run.step[run.logged], run.loss[run.logged], "training loss", color=panels.GREY, width=1)
     if len(run.eval_step):
         _add(made, 2, run.eval_step, run.eval_loss, "held-out loss", color=panels.ORANGE, width=2.5)
     wrong = panels.not_finite(run)
     if wrong.size:
-        top = float(run.loss[np.isfinite(run.loss)].max())
+        top = float(run.loss[np.isfinite(run.loss)].max(initial=0.0))
         marks = {"mode": "markers", "marker": {"symbol": "x", "color": "black"}}
         made.add_trace(Scatter(x=wrong.tolist(), y=[top] * len(wrong), name="loss not finite", **marks), row=2, col=1)
 

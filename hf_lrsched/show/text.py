@@ -38,7 +38,8 @@ def sparkline(values: npt.ArrayLike, width: int = 40, top: float | None = None) 
     '▂▆██████████████▆▃▂▁'
     """
     row = _resampled(np.asarray(values, dtype=np.float64), width)
-    highest = top if top is not None else np.nanmax(row, initial=0.0)
+    row = np.where(np.isfinite(row), row, np.nan)
+    highest = top if top is not None else float(np.nanmax(row, initial=0.0))
     return "".join(" " if math.isnan(v) else _BARS[_level(v, highest, len(_BARS) - 1)] for v in row)
 
 
@@ -51,6 +52,7 @@ def chart(values: npt.ArrayLike, width: int = 72, height: int = 8, top: float | 
           0 ┤▃████████████████▇▄▁
     """
     row = _resampled(np.asarray(values, dtype=np.float64), width)
+    row = np.where(np.isfinite(row), row, np.nan)
     highest = top if top is not None else float(np.nanmax(row, initial=0.0))
     steps = len(_BARS) - 1
     lines = []

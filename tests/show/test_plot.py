@@ -170,7 +170,6 @@ def test_a_name_is_text_and_no_formula(draw: Callable[[str], Figure], tmp_path: 
 
 
 @pytest.mark.parametrize("quantity", ["lr", "loss"])
-@pytest.mark.xfail(strict=True, reason="bug: matplotlib warns of a logarithmic axis for nothing above 0", raises=UserWarning)
 def test_a_logarithmic_axis_without_anything_to_show(quantity: str, tmp_path: Path) -> None:
     log = [{"step": step, "loss": 1.0, "lr": 1.0} | {quantity: 0.0} for step in range(1, 9)]
     plot.lr_and_loss(log, tmp_path / "a.svg", log_lr=True, log_loss=True)

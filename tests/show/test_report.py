@@ -194,7 +194,6 @@ def test_no_name_ends_a_script(made: Callable[[str], History], tmp_path: Path) -
     assert len(set(scripts.values())) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="bug: every phase is shaded and named in every panel, which takes a minute for 200")
 def test_very_many_phases_are_not_shaded_as_in_a_picture() -> None:
     lines = [{"step": step, "loss": 2.0, "phase": f"cycle {step}"} for step in range(1, 26)]
     assert len(figure(History.of(lines)).layout.shapes) == 0
@@ -256,7 +255,6 @@ def test_nothing_that_others_wrote_ran(drawn: tuple[str, str, Path]) -> None:
     assert "&lt;script&gt;alert(1)" in drawn[0]
 
 
-@pytest.mark.xfail(strict=True, reason="bug: plotly has a button that uploads the run to its cloud, unless told not to")
 def test_nothing_on_the_page_sends_the_run_anywhere(drawn: tuple[str, str, Path]) -> None:
     buttons = re.findall(r'data-title="([^"]+)"', drawn[0])
     assert "Zoom" in buttons

@@ -53,7 +53,6 @@ def test_a_sparkline(values: list[float], width: int, top: float | None, line: s
     assert text.sparkline(values, width, top) == line
 
 
-@pytest.mark.xfail(strict=True, reason="bug: an infinite value among few makes the highest bar infinite", raises=Warning)
 def test_what_is_infinite_is_a_blank() -> None:
     assert text.sparkline([math.inf, 1.0, 2.0]) == " ▄█"
 
