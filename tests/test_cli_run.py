@@ -433,7 +433,8 @@ def test_run_passes_sigusr1_on_to_the_worker_which_ends_its_run_by_a_cooldown(tm
     (tmp_path / "script.py").write_text(COOLS_DOWN)
     out, log = tmp_path / "out", tmp_path / "log"
     command = [*RUN, str(tmp_path / "script.py"), str(out)]
-    with log.open("w") as file, subprocess.Popen(command, env=environment(), stdout=file, stderr=file) as started:
+    options: dict[str, Any] = {"env": environment(), "start_new_session": True}
+    with log.open("w") as file, subprocess.Popen(command, stdout=file, stderr=file, **options) as started:
         try:
             for _ in range(1200):
                 if (out / "ready").exists() or started.poll() is not None:
@@ -443,7 +444,8 @@ def test_run_passes_sigusr1_on_to_the_worker_which_ends_its_run_by_a_cooldown(tm
             started.send_signal(signal.SIGUSR1)
             assert started.wait(60) == 0, log.read_text()
         finally:
-            started.kill()
+            if started.poll() is None:
+                os.killpg(started.pid, signal.SIGKILL)  # the worker as well, which would train for ever
     state = json.loads((out / "trainer_state.json").read_text())
     [line] = [line for line in state["log_history"] if "cooldown" in line]
     assert (line["cooldown"], line["cooldown_steps"]) == ("signal SIGUSR1", 5)

@@ -185,10 +185,7 @@ def test_a_run_that_is_named_twice_is_one(tmp_path: Path) -> None:
     assert list(told("compare", str(run), f"{run}/", f"{tmp_path}/./run")) == ["run"]
 
 
-UNNAMED = pytest.mark.xfail(strict=True, reason="bug: a path such as . has no name of its own")
-
-
-@pytest.mark.parametrize("command", [pytest.param("report", marks=UNNAMED), "compare"])
+@pytest.mark.parametrize("command", ["report", "compare"])
 def test_the_folder_that_one_is_in_has_its_name(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(recorded.write(tmp_path / "run", wsd(100), 80))
     output = CliRunner().invoke(main, [command, "."], catch_exceptions=False).output
@@ -196,7 +193,6 @@ def test_the_folder_that_one_is_in_has_its_name(command: str, tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("head", [{"groups": 5}, {"peaks": 5}, {"peaks": ["x"]}, {"arguments": [1]}])
-@pytest.mark.xfail(strict=True, reason="bug: a head that is not as LRRecorder writes it is no warning but a traceback")
 def test_a_damaged_head_is_named_and_the_rest_is_read(head: dict[str, Any], tmp_path: Path) -> None:
     run = recorded.write(tmp_path / "run", wsd(100), 80)
     with (run / "lr_history.jsonl").open("a") as file:

@@ -35,8 +35,8 @@ def report(run: Path, output: Path | None, form: str) -> None:
     from ..show.text import history_table
 
     history = _read(run)
-    folder = run if run.is_dir() else run.parent
-    file = output or folder / _PAGE
+    folder = (run if run.is_dir() else run.parent).resolve()
+    file = output or (run if run.is_dir() else run.parent) / _PAGE
     check_picture(file, ".html")
     try:
         if file.suffix == ".html":

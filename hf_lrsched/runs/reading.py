@@ -32,7 +32,7 @@ def read_history(path: str | Path) -> History:
     """
     found = _find(Path(path))
     if "tfevents" in found.name:
-        return _read_tensorboard(_of_one_run(found, Path(path)))
+        return _not_empty(_read_tensorboard(_of_one_run(found, Path(path))), found)
     text, unreadable = _text(found)
     name = found.name.removesuffix(".gz")
     if name == HISTORY:
@@ -43,6 +43,10 @@ def read_history(path: str | Path) -> History:
         history = History.of(_json_lines(text, unreadable), source=str(found), unreadable=tuple(unreadable))
     else:
         history = _read_state(text, unreadable, found)
+    return _not_empty(history, found)
+
+
+def _not_empty(history: History, found: Path) -> History:
     if not len(history) and not len(history.eval_step):
         told = f" ({'; '.join(history.unreadable)})" if history.unreadable else ""
         raise ValueError(f"{found} holds no point of a run: no line with a step and a loss or a learning rate{told}")
@@ -123,7 +127,7 @@ def _read_recorder(text: str, unreadable: list[str], file: Path) -> History:
     for line in _json_lines(text, unreadable):
         try:
             if "hf_lrsched" in line:
-                begin, head = int(line.get("step", 0)), line
+                begin, head = int(line.get("step", 0)), _head(line)
                 for kept in (points, evaluations):
                     for step in [step for step in kept if step > begin or begin <= 0]:
                         del kept[step]
@@ -148,6 +152,21 @@ def _read_recorder(text: str, unreadable: list[str], file: Path) -> History:
         "unreadable": tuple(unreadable),
     }
     return History.of_points(points, evaluations, events, about)
+
+
+def _head(line: dict[str, Any]) -> dict[str, Any]:
+    """A head, held to the types that it is used as.
+
+    Raises:
+        TypeError, ValueError: for one that the recorder would not write.
+    """
+    peaks = [float(peak) for peak in line.get("peaks", ())]
+    return {
+        **line,
+        "peaks": peaks,
+        "groups": [str(one) for one in line.get("groups", ())],
+        "arguments": dict(line.get("arguments") or {}),
+    }
 
 
 def _unpack(line: dict[str, Any], points: dict[int, dict[str, Any]]) -> None:

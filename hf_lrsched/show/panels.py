@@ -65,7 +65,12 @@ def phases(run: History, plan: Schedule | None) -> list[tuple[float, float, str]
     if plan is None or (recorded and not len(to_come(run, plan))):
         return recorded
     last = recorded[-1][1] if recorded else 0.0
-    return recorded + [(max(start, last), end, phase.name) for start, end, phase in plan.spans() if end > last]
+    shown = math.inf if len(to_come(run, plan)) or not len(run) else float(run.step[-1])
+    planned = [(max(start, last), min(end, shown), phase.name) for start, end, phase in plan.spans() if end > last]
+    planned = [span for span in planned if span[0] < span[1]]
+    if recorded and planned and planned[0][2] == recorded[-1][2]:  # one phase, half of it still to come
+        planned[0] = (recorded.pop()[0], planned[0][1], planned[0][2])
+    return recorded + planned
 
 
 def to_come(run: History, plan: Schedule | None) -> npt.NDArray[np.float64]:
@@ -97,17 +102,23 @@ def shade(axes: Axes, spans: Sequence[tuple[float, float, str]], *, names: bool)
         if names and fits and name != (spans[i - 1][2] if i else ""):
             taken = middle + len(name) / 2 + 4
             at = ((start + end) / 2, 1.01)
-            axes.annotate(name, at, xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9)
+            axes.annotate(literal(name), at, xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9)
 
 
 def mark(axes: Axes, run: History, plan: Schedule | None) -> None:
     """Vertical lines where the run was resumed or told to cool down, and where a cycle begins anew."""
     marks = [(event.step, event.kind, "-.") for event in run.events if event.kind in ("resume", "cooldown")]
-    restarts = cycle_ends(plan)[:-1] if plan is not None else []
+    last = math.inf if len(to_come(run, plan)) or not len(run) else float(run.step[-1])
+    restarts = [step for step in cycle_ends(plan)[:-1] if step <= last] if plan is not None else []
     marks += [(step, "restart", ":") for step in restarts if len(restarts) <= MOST]
     for kind in dict.fromkeys(kind for _, kind, _ in marks):
         for i, (step, _, style) in enumerate(mark for mark in marks if mark[1] == kind):
             axes.axvline(step, color="#404040", linewidth=0.9, linestyle=style, label=None if i else kind)
+
+
+def literal(name: str) -> str:
+    """A name as matplotlib shows it letter by letter: between two dollars it would see a formula."""
+    return name.replace("$", r"\$")
 
 
 def legend_above(axes: Axes) -> None:

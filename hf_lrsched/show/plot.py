@@ -61,13 +61,13 @@ def schedules(
     axes = figure.subplots()
     for schedule, (colour, style) in zip(made, panels.styles(), strict=False):
         at = panels.spread(math.ceil(schedule.total))
-        label = schedule.name or "schedule"
+        label = panels.literal(schedule.name or "schedule")
         axes.plot(at, schedule.lrs(at, peak), color=colour, linestyle=style, linewidth=2, label=label)
     panels.label(axes, "share of the peak" if peak == 1.0 else "learning rate", log=log)
     axes.set_xlabel("optimizer step")
     if len(made) == 1:
         panels.shade(axes, [(start, end, phase.name) for start, end, phase in made[0].spans()], names=True)
-        axes.set_title(made[0].name, loc="left", pad=18 if len(made[0].spans()) > 1 else 6)
+        axes.set_title(panels.literal(made[0].name), loc="left", pad=18 if len(made[0].spans()) > 1 else 6)
     else:
         panels.legend_above(axes)
     return panels.saved(figure, file)
@@ -143,7 +143,11 @@ def runs(
     for (name, run), (colour, style) in zip(histories.items(), panels.styles(), strict=False):
         if run.lr.size:
             above.plot(
-                *panels.thinned(run.step, run.lr.max(axis=1)), color=colour, linestyle=style, linewidth=1.8, label=name
+                *panels.thinned(run.step, run.lr.max(axis=1)),
+                color=colour,
+                linestyle=style,
+                linewidth=1.8,
+                label=panels.literal(name),
             )
         thin = 0.35 if len(run.eval_step) else 0.9
         below.plot(*panels.thinned(run.step, run.loss), color=colour, linestyle=style, linewidth=0.9, alpha=thin)
@@ -209,8 +213,9 @@ def _draw_lr(axes: Axes, run: History, plan: Schedule | None, *, log: bool) -> N
         name = run.groups[group] if group < len(run.groups) else str(group)
         known = np.isfinite(run.lr[:, group])
         curve = panels.thinned(run.step[known], run.lr[known, group])
-        label = f"group {name}" if len(groups) > 1 else None
-        axes.plot(*curve, color=colour, linestyle=style, linewidth=2, label=label)
+        label = f"group {panels.literal(name)}" if len(groups) > 1 else None
+        dot = "." if len(curve[0]) == 1 else None
+        axes.plot(*curve, color=colour, linestyle=style, linewidth=2, label=label, marker=dot)
     steps = panels.to_come(run, plan)
     if plan is not None and run.peak and len(steps):
         axes.plot(steps + 1, plan.lrs(steps, run.peak[0]), color=panels.BLUE, linewidth=0.9, linestyle=":")
@@ -221,7 +226,7 @@ def _draw_lr(axes: Axes, run: History, plan: Schedule | None, *, log: bool) -> N
 
 def _draw_loss(axes: Axes, run: History, *, log: bool) -> None:
     curve = panels.thinned(run.step[run.logged], run.loss[run.logged])
-    axes.plot(*curve, color=panels.GREY, linewidth=1, label="training loss")
+    axes.plot(*curve, color=panels.GREY, linewidth=1, label="training loss", marker="." if len(curve[0]) == 1 else None)
     if len(run.eval_step):
         dots: dict[str, Any] = {"marker": "o", "markersize": 4} if len(run.eval_step) < 50 else {}
         axes.plot(run.eval_step, run.eval_loss, color=panels.ORANGE, linewidth=2, label="held-out loss", **dots)

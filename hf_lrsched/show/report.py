@@ -145,7 +145,11 @@ def _add(made: Any, row: int, x: Any, y: Any, name: str, *, legend: bool = True,
     steps, values = panels.thinned(np.asarray(x), np.asarray(y, dtype=np.float64))
     # Lists, not arrays: those would be packed as base64 of doubles, larger than their digits.
     points = {"x": steps.tolist(), "y": [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]}
-    made.add_trace(Scatter(**points, name=name, mode="lines", line=line, showlegend=legend), row=row, col=1)
+    made.add_trace(
+        Scatter(**points, name=name, mode="lines" if len(steps) > 1 else "lines+markers", line=line, showlegend=legend),
+        row=row,
+        col=1,
+    )
 
 
 def _add_lrs(made: Any, run: History) -> None:

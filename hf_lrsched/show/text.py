@@ -112,8 +112,8 @@ def number(value: float | None) -> str:
     """
     if value is None or not math.isfinite(value):
         return "-" if value is None else str(value)
-    if value == int(value):
-        return f"{value:.0f}"
+    if value == int(value) and abs(value) < 1e15:
+        return f"{value + 0.0:.0f}"  # -0 is 0
     return f"{value:.4f}" if 0.1 <= abs(value) < 1e4 else f"{value:.6g}"
 
 

@@ -244,7 +244,6 @@ def test_an_event_file_that_was_damaged_is_named(tmp_path: Path) -> None:
     assert "cut short or damaged" in read_history(tmp_path).unreadable[0]
 
 
-@pytest.mark.xfail(strict=True, reason="bug: of event files alone nothing is no error")
 def test_an_event_file_without_a_point_is_refused(tmp_path: Path) -> None:
     with SummaryWriter(str(tmp_path)):
         pass

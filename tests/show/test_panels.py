@@ -101,7 +101,6 @@ def test_a_run_whose_log_names_no_phases_has_those_of_its_plan() -> None:
     assert panels.phases(log, wsd(100)) == [(0, 10, "warmup"), (10, 80, "stable"), (80, 100, "decay")]
 
 
-@pytest.mark.xfail(strict=True, reason="bug: a phase that is half over is cut in two, and its halves are shaded differently")
 def test_a_phase_that_is_not_over_is_one_phase() -> None:
     spans = panels.phases(recorded.history(wsd(100), 40), wsd(100))
     assert spans == [(0, 10, "warmup"), (10, 80, "stable"), (80, 100, "decay")]
@@ -158,7 +157,6 @@ def test_a_mark_is_named_once() -> None:
     assert marks == [(5, "resume", "-."), (50, None, "-."), (30, "restart", ":"), (60, None, ":")]
 
 
-@pytest.mark.xfail(strict=True, reason="bug: restarts that a run which was cooled down never reached stretch its axis")
 def test_restarts_that_were_never_reached_are_not_marked() -> None:
     axes = axes_over(25)
     run = recorded.history(warm_restarts(90, cycles=3, warmup=0), 25, events=[Event(20, "cooldown")])

@@ -144,12 +144,10 @@ def test_every_run_is_named() -> None:
 @pytest.mark.parametrize(
     ("run", "panel", "line"), [(History.of([{"step": 1, "loss": 3.0, "lr": 1e-3}]), panel, 0) for panel in (0, 1)]
 )
-@pytest.mark.xfail(strict=True, reason="bug: a line through a single point, which has no marker, shows nothing")
 def test_a_single_point_is_seen(run: History, panel: int, line: int) -> None:
     assert plot.lr_and_loss(run).axes[panel].lines[line].get_marker() not in ("None", "")
 
 
-@pytest.mark.xfail(strict=True, reason="bug: where a log names no phases, those of the plan are shaded to its very end")
 def test_a_ceiling_does_not_stretch_the_axis_of_a_log_without_phases() -> None:
     log = [{"step": step, "loss": 2.0, "learning_rate": 1e-3} for step in range(1, 501)]
     assert plot.lr_and_loss(log, schedule=wsd(10**9, warmup=10, decay=0)).axes[0].get_xlim()[1] < 1000
@@ -164,7 +162,6 @@ NAMED = {
 
 
 @pytest.mark.parametrize("draw", NAMED.values(), ids=NAMED)
-@pytest.mark.xfail(strict=True, reason="bug: a name with two $ is read as a formula, and ends the drawing", raises=ValueError)
 def test_a_name_is_text_and_no_formula(draw: Callable[[str], Figure], tmp_path: Path) -> None:
     draw("$a_{$").savefig(tmp_path / "a.svg")
 

@@ -199,7 +199,6 @@ def test_very_many_phases_are_not_shaded_as_in_a_picture() -> None:
     assert len(figure(History.of(lines)).layout.shapes) == 0
 
 
-@pytest.mark.xfail(strict=True, reason="bug: a line through a single point, which has no marker, shows nothing")
 @pytest.mark.parametrize("name", ["LR", "training loss", "held-out loss"])
 def test_a_single_point_is_seen(name: str) -> None:
     history = History.of([{"step": 1, "loss": 2.0, "lr": 1e-3}, {"step": 1, "eval_loss": 2.0}])
