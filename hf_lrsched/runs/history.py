@@ -59,7 +59,7 @@ class History:
         events: what happened, by step.
         schedule: what the run was to follow, where the source says.
         peak: the LR that multiplier 1 stands for, for each group; empty where the source does not say.
-        logged: whether a loss was logged at each; where not, it is NaN as well.
+        logged: whether a loss was logged at each; where not, it is NaN as well. By default one was, at every step.
         averaged: steps over which each loss is a mean: 1 for the recorder's, ``logging_steps`` for a Trainer's log.
         arguments: the run's settings in Trainer's words, where the source says.
         source: the file.
@@ -87,6 +87,10 @@ class History:
     source: str = ""
     missing: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.logged) != len(self.step):  # made by hand: every step has a loss
+            object.__setattr__(self, "logged", np.ones(len(self.step), dtype=np.bool_))
 
     def __len__(self) -> int:
         return len(self.step)

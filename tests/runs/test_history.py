@@ -249,3 +249,9 @@ def test_an_event_file_without_a_point_is_refused(tmp_path: Path) -> None:
         pass
     with pytest.raises(ValueError, match="holds no point of a run"):
         read_history(tmp_path)
+
+
+def test_a_history_made_by_hand_has_a_loss_at_every_step() -> None:
+    made = History.of([{"step": 1, "loss": 2.0}, {"step": 2, "loss": float("nan")}])
+    fields = {name: value for name, value in vars(made).items() if name != "logged"}
+    assert History(**fields).logged.tolist() == [True, True]
