@@ -1,0 +1,213 @@
+"""A short training of a Trainer under given learning rates, recorded, of which nothing remains: `driven`.
+
+It is Trainer's own ``train()``: collator, loss, clipping, accumulation, precision, optimizer and processes are the user's.
+Callbacks and trackers are not called, and nothing is logged, saved or evaluated.
+
+What it does not know: which learning rates, and what the points mean (`sweep`).
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+
+from ..runs.range_test import Trace
+from .restoring import Kept
+from .together import agreed
+
+_SAMPLE = 4096  # weights of a tensor that the size of an update is measured on
+_SKIPS = 20  # skipped updates in a row: a scaler that starts at 65536 is below 1 after 16
+
+class Driver(TrainerCallback):
+    """Sets the learning rate of every update and notes what it did.
+
+    Args:
+        rates: multiples of each group's own learning rate, one an update.
+        unit: the learning rate that 1 stands for.
+        momenta: momentum (beta1 under Adam) of every update; None leaves it alone.
+        stop: told each loss, whether that was enough.
+        progress: told each update.
+    """
+
+    def __init__(
+        self,
+        rates: Sequence[float] | npt.NDArray[np.float64],
+        unit: float,
+        momenta: npt.NDArray[np.float64] | None = None,
+        stop: Callable[[float], bool] | None = None,
+        progress: Callable[[], Any] | None = None,
+    ) -> None:
+        self.rates, self.unit, self.momenta, self.stop, self.progress = rates, unit, momenta, stop, progress
+        self.lr: list[float] = []
+        self.losses: list[float] = []
+        self.norms: list[float] = []
+        self.updates: list[float] = []
+        self.skipped = self._skips = 0
+        self.stopped = self.heard = False
+        self.scaled = False  # whether losses are scaled, and updates may be skipped for it
+        self._loss: torch.Tensor | None = None
+        self._norm: torch.Tensor | float | None = None
+        self._base: list[float] = []
+        self._before: list[torch.Tensor] = []
+        self._was_skipped = False
+
+    # What host.py hands on
+
+    def saw_loss(self, loss: torch.Tensor) -> None:
+        """The loss of a micro-batch, scaled so that those of a step add up to the step's."""
+        self.heard = True
+        self._loss = loss if self._loss is None else self._loss + loss
+
+    def saw_grad_norm(self, norm: torch.Tensor | float | None) -> None:
+        """The gradient norm of a step, before clipping."""
+        self._norm = norm
+
+    # The run
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Notes each group's own learning rate."""
+        self._base = [float(group.get("initial_lr", group["lr"])) for group in kwargs["optimizer"].param_groups]
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Sets the learning rate of the update; before its gradients, which some optimizers apply as they come."""
+        rate = self.rates[min(len(self.losses), len(self.rates) - 1)]
+        for group, base in zip(kwargs["optimizer"].param_groups, self._base, strict=True):
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(base * rate)
+            else:
+                group["lr"] = base * rate
+            if self.momenta is not None:
+                _set_momentum(group, float(self.momenta[min(len(self.losses), len(self.rates) - 1)]))
+        self._before = _sample(kwargs["model"])
+
+    def on_optimizer_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Whether the update moved any weights."""
+        self._was_skipped = bool(getattr(kwargs["optimizer"], "step_was_skipped", False))
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """A point, where the update was not skipped; the end, where there are enough."""
+        loss, norm = self._loss, self._norm
+        self._loss = self._norm = None
+        moved = _moved(self._before, _sample(kwargs["model"]))
+        rate = self.rates[len(self.losses)]
+        # A fused optimizer leaves the weights where gradients overflow, and nobody is told (torch 2.13, accelerate 1.15).
+        if self._was_skipped or (self.scaled and rate > 0 and moved == 0):
+            self.skipped += 1
+            self._skips += 1
+        else:
+            self._skips = 0
+            self.lr.append(rate * self.unit)
+            self.losses.append(math.nan if loss is None else _mean(loss))
+            self.norms.append(math.nan if norm is None else float(norm))
+            self.updates.append(moved)
+            if self.progress is not None:
+                self.progress()
+            if self.stop is not None:
+                self.stopped = agreed(lambda: self.stop(self.losses[-1]))  # type: ignore[misc]  # it is not None here
+        self.stopped = self.stopped or self._skips >= _SKIPS
+        control.should_training_stop = self.stopped or len(self.losses) >= len(self.rates)
+        return control
+
+    def trace(self) -> Trace:
+        """The points."""
+        columns = (self.lr, self.losses, self.norms, self.updates)
+        return Trace(*(np.array(column, dtype=np.float64) for column in columns), skipped=self.skipped, stopped=self.stopped)
+
+
+def driven(trainer: Any, kept: Kept, driver: Driver, *, seed: int | None = None) -> Trace:
+    """What `driver` noted over a training of `trainer`, which is afterwards as `kept` has it.
+
+    Args:
+        trainer: any Trainer, not in training.
+        kept: its state to start from and to go back to.
+        driver: the learning rates.
+        seed: for another order of the data, and other dropout, than the Trainer's own.
+
+    Raises:
+        ValueError: where no batch or no loss was seen.
+    """
+    try:
+        _arrange(trainer, driver, seed)
+        trainer.train()
+    finally:
+        _put_back(kept)
+    if not driver.losses and not driver.skipped:
+        raise ValueError("the training set gave no batch, so there is nothing to test on")
+    if not driver.heard:
+        raise ValueError("no loss was seen: hf_lrsched.unregister() has taken its hooks out of Trainer; call register() first")
+    return driver.trace()
+
+
+def _put_back(kept: Kept) -> None:
+    try:
+        kept.restore()
+    except KeyboardInterrupt:  # half of it is done: once more, and then the interrupt
+        kept.restore()
+        raise
+    finally:
+        gc.collect()  # of several processes: what DDP has hung on the weights goes with it
+
+
+def _arrange(trainer: Any, driver: Driver, seed: int | None) -> None:
+    """Makes the next ``trainer.train()`` the driver's own."""
+    args = trainer.args = copy.copy(trainer.args)
+    args.max_steps = 2 * len(driver.rates) + _SKIPS  # the driver ends it; skipped updates do not count
+    args.eval_on_start = args.load_best_model_at_end = args.push_to_hub = False
+    args.logging_nan_inf_filter, args.skip_memory_metrics = False, True
+    driver.scaled = getattr(trainer.accelerator, "scaler", None) is not None
+    trainer.callback_handler.callbacks = [driver]
+    trainer.lr_scheduler = None
+
+    def create_scheduler(num_training_steps: int, optimizer: Any = None) -> Any:
+        trainer.lr_scheduler = LambdaLR(trainer.optimizer if optimizer is None else optimizer, _as_it_is)
+        return trainer.lr_scheduler
+
+    trainer.create_scheduler = create_scheduler
+    if seed is not None:
+        args.seed = args.data_seed = seed
+        if getattr(trainer.accelerator.dataloader_config, "data_seed", None) is not None:
+            trainer.accelerator.dataloader_config.data_seed = seed
+        set_seed(seed)
+
+
+def _as_it_is(step: int) -> float:
+    return 1.0
+
+
+def _mean(loss: torch.Tensor) -> float:
+    """Over the processes, so that all of them have the same."""
+    loss = loss.detach().float().reshape(())
+    return float(reduce(loss.clone(), "mean") if PartialState().num_processes > 1 else loss)
+
+
+def _sample(model: Any) -> list[torch.Tensor]:
+    """Some of the weights that are trained, evenly spread."""
+    weights = [weight.detach().reshape(-1) for weight in model.parameters() if weight.requires_grad]
+    return [weight[:: max(1, weight.numel() // _SAMPLE)].float().clone() for weight in weights if weight.numel()]
+
+
+def _moved(before: list[torch.Tensor], after: list[torch.Tensor]) -> float:
+    """The size of an update, over that of the weights."""
+    size = sum(float(weight.square().sum()) for weight in before)
+    moved = sum(float((new - old).square().sum()) for old, new in zip(before, after, strict=True))
+    return math.sqrt(moved / size) if size else math.nan
+
+
+def _set_momentum(group: dict[str, Any], value: float) -> None:
+    if "betas" in group:
+        group["betas"] = (value, *group["betas"][1:])
+    elif "momentum" in group:
+        group["momentum"] = value

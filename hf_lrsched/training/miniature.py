@@ -1,0 +1,108 @@
+"""The schedule that a Trainer will follow, in small: `Miniature`.
+
+What it does not know: what is trained under it (`probes`).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from .recorder import lr_of, momentum_of
+from .restoring import Kept
+
+_POINTS = 2000  # of a long schedule; far more than a miniature has steps
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Miniature:
+    """A schedule as multiples of the peak over its run, from the first step to the last.
+
+    Args:
+        name: ``lr_scheduler_type``, or the class of a scheduler that the Trainer was given.
+        steps: optimizer steps of the run.
+        shares: multiples of the peak, evenly spread over the run.
+        momenta: momentum (beta1 under Adam) beside them, where the schedule moves it.
+        unit: the learning rate that multiple 1 stands for: ``learning_rate``, or the highest of all groups where none has it.
+    """
+
+    name: str
+    steps: int
+    shares: Floats
+    momenta: Floats | None
+    unit: float
+
+    def over(self, steps: int) -> tuple[Floats, Floats | None]:
+        """Multiples of the peak, and momentum, over a run of `steps` steps: the middle of each step's stretch of the run."""
+        at = ((np.arange(steps) + 0.5) / steps * len(self.shares)).astype(int)
+        return self.shares[at], None if self.momenta is None else self.momenta[at]
+
+
+def steps_of(trainer: Any) -> int:
+    """Optimizer steps of the run that `trainer` will make.
+
+    Raises:
+        ValueError: for a stream without ``max_steps``.
+    """
+    args = trainer.args
+    if args.max_steps > 0:
+        return int(args.max_steps)
+    loader = trainer.get_train_dataloader()
+    try:
+        batches = len(loader)
+    except TypeError:
+        raise ValueError(
+            f"max_steps={args.max_steps} and the training set has no length, so nobody knows how long the run is; set max_steps"
+        ) from None
+    return math.ceil(args.num_train_epochs * max(math.ceil(batches / args.gradient_accumulation_steps), 1))
+
+
+def miniature(trainer: Any, kept: Kept) -> Miniature:
+    """The schedule of `trainer`, read from its own scheduler, which is stepped through the whole run.
+
+    Args:
+        trainer: any Trainer, not in training; afterwards it is as `kept` has it.
+        kept: its state.
+
+    Raises:
+        ValueError: where the schedule cannot be made, in its own words, or the length of the run is not known.
+    """
+    try:
+        steps = steps_of(trainer)
+        trainer.create_optimizer()
+        groups = trainer.optimizer.param_groups
+        bases = [float(group.get("initial_lr", group["lr"])) for group in groups]
+        trainer.create_scheduler(steps)
+        scheduler = trainer.lr_scheduler
+        rate = float(trainer.args.learning_rate)
+        first = next((i for i, base in enumerate(bases) if math.isclose(base, rate)), int(np.argmax(bases)))
+        base = bases[first]
+        if base <= 0:
+            raise ValueError(f"learning_rate={base:g} must be above 0: a range test tries multiples of it")
+        at = np.unique(np.linspace(0, steps - 1, min(steps, _POINTS)).round().astype(int))
+        found, momenta = np.ones(len(at)), np.full(len(at), np.nan)
+        own = momentum_of(groups[first])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch: that the optimizer was not stepped before its schedule
+            for i, step in enumerate(at):
+                found[i] = float(lr_of(groups[first])) / base
+                momenta[i] = math.nan if (momentum := momentum_of(groups[first])) is None else momentum
+                if isinstance(scheduler, ReduceLROnPlateau) or type(scheduler).__name__ == "GreedyLR":
+                    continue  # the loss decides: it stays where it begins
+                for _ in range(int(at[i + 1] - step) if i + 1 < len(at) else 0):
+                    scheduler.step()
+        moved = own is not None and np.isfinite(momenta).all() and np.ptp(momenta) > 0
+        kind = trainer.args.lr_scheduler_type
+        given = getattr(trainer, "_created_lr_scheduler", True)
+        name = str(getattr(kind, "value", kind)) if given else type(scheduler).__name__
+        return Miniature(name, steps, found, momenta if moved else None, base)
+    finally:
+        kept.restore()

@@ -1,0 +1,346 @@
+"""A training after a range test is the training without it, bit for bit, however the test has ended."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+from torch.utils.data import Dataset, IterableDataset
+from transformers import Trainer
+
+from hf_lrsched.training.driven import Driver, driven
+from hf_lrsched.training.restoring import Kept
+
+from .running import At, arguments, data, lrs
+from .test_trainer import Watch, same, tiny, weights
+
+
+class Normed(nn.Module):
+    """Batch statistics, dropout, and a counter that is neither weight nor buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(3, 4)
+        self.norm = nn.BatchNorm1d(4)
+        self.dropout = nn.Dropout(0.3)
+        self.head = nn.Linear(4, 1)
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        self.calls += 1
+        hidden = self.dropout(torch.tanh(self.norm(self.hidden(x))))
+        return {"loss": nn.functional.mse_loss(self.head(hidden).squeeze(-1), labels) + 1e-3 * self.calls}
+
+
+def normed() -> Normed:
+    torch.manual_seed(0)
+    return Normed()
+
+
+def half_frozen() -> Any:
+    model = tiny()
+    model.hidden.weight.requires_grad_(False)
+    return model
+
+
+def adapted() -> Any:
+    base: Any = tiny()
+    model: Any = get_peft_model(base, LoraConfig(r=2, target_modules=["hidden"], lora_dropout=0.1))
+    nn.init.normal_(model.base_model.model.hidden.lora_B["default"].weight)
+    return model
+
+
+class Noisy(Dataset[Any]):
+    """Examples with noise from generators of its own, of every kind."""
+
+    def __init__(self) -> None:
+        self.examples = data()
+        self.generators = [random.Random(0), np.random.default_rng(0), np.random.RandomState(0), torch.Generator()]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> Any:
+        pure, new, old, tensor = self.generators
+        noise = pure.random() + new.random() + old.random() + torch.rand((), generator=tensor) + np.random.rand()
+        return {**self.examples[index], "x": self.examples[index]["x"] + 0.1 * float(noise) + 0.1 * random.random()}
+
+
+class Reader(IterableDataset[Any]):
+    """Goes on where it was left: its position is its own."""
+
+    def __init__(self) -> None:
+        self.examples, self.at = data(), 0
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            self.at += 1
+            yield self.examples[(self.at * self.at) % len(self.examples)]
+
+
+class Lines(IterableDataset[Any]):
+    """Reads an open file."""
+
+    def __init__(self, file: Path) -> None:
+        file.write_text("".join(f"{random.Random(i).random()}\n" for i in range(200)))
+        self.file = file.open("rb")
+
+    def __del__(self) -> None:
+        self.file.close()
+
+    def __iter__(self) -> Iterator[Any]:
+        for line in iter(self.file.readline, b""):
+            yield {"x": torch.full((3,), float(line)), "labels": torch.tensor(float(line))}
+
+
+def shuffled_stream() -> Any:
+    rows = [{"x": example["x"].tolist(), "labels": float(example["labels"])} for example in data()]
+    return datasets.Dataset.from_list(rows).to_iterable_dataset(num_shards=3).shuffle(seed=3, buffer_size=5)
+
+
+class Shaken:
+    """A collator with state."""
+
+    def __init__(self) -> None:
+        self.generator, self.calls = np.random.default_rng(4), 0
+
+    def __call__(self, examples: list[Any]) -> Any:
+        self.calls += 1
+        x = torch.stack([torch.as_tensor(one["x"]) for one in examples])
+        shaken = x + 0.01 * self.calls + torch.tensor(self.generator.normal(size=3), dtype=torch.float32)
+        return {"x": shaken, "labels": torch.stack([torch.as_tensor(one["labels"]) for one in examples])}
+
+
+MADE: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "plain": lambda folder: {},
+    "batch statistics": lambda folder: {"model": normed()},
+    "frozen weights": lambda folder: {"model": half_frozen()},
+    "adapters": lambda folder: {"model": adapted()},
+    "generators in the data": lambda folder: {"train_dataset": Noisy()},
+    "a collator with state": lambda folder: {"data_collator": Shaken()},
+    "a stream that goes on": lambda folder: {"train_dataset": Reader()},
+    "a stream of a file": lambda folder: {"train_dataset": Lines(folder / "lines")},
+    "a shuffled stream": lambda folder: {"train_dataset": shuffled_stream()},
+    "accumulation": lambda folder: {"args": {"gradient_accumulation_steps": 3}},
+    "bf16": lambda folder: {"args": {"bf16": True}},
+    "a model made anew": lambda folder: {"model_init": normed},
+    "neftune and epochs": lambda folder: {"args": {"max_steps": -1, "num_train_epochs": 2, "data_seed": 7}},
+    "theirs": lambda folder: {"args": {"lr_scheduler_type": "cosine", "warmup_steps": 3}},
+    "plateau": lambda folder: {"args": {"lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "steps", "eval_steps": 4}},
+}
+
+
+def made(case: str, folder: Path) -> Any:
+    """A Trainer of that kind, the same at each call."""
+    folder.mkdir(exist_ok=True)
+    given = MADE[case](folder)
+    args = arguments(folder, **{"max_steps": 12, "lr_scheduler_type": "wsd", **given.pop("args", {})})
+    model = {} if "model_init" in given else {"model": tiny()}
+    return Trainer(**{**model, "args": args, "train_dataset": data(), "eval_dataset": data()[:8], "callbacks": [Watch()], **given})
+
+
+def outcome(trainer: Any) -> tuple[Any, Any, Any]:
+    """What a training leaves."""
+    trainer.train()
+    losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
+    return weights(trainer), lrs(trainer), losses
+
+
+def sweep(trainer: Any, snapshot: str = "memory", stop: Callable[[float], bool] | None = None, **words: Any) -> Any:
+    kept = Kept(trainer, snapshot)
+    try:
+        return driven(trainer, kept, Driver(np.geomspace(1e-3, 3e3, 10), 1e-2, stop=stop), **words)
+    finally:
+        kept.close()
+
+
+@pytest.mark.parametrize("case", MADE)
+def test_a_training_behind_a_sweep_is_the_one_without(case: str, tmp_path: Path) -> None:
+    without = outcome(made(case, tmp_path / "without"))
+    trainer = made(case, tmp_path / "with")
+    first, second = sweep(trainer), sweep(trainer)
+    assert len(first.loss) == 10
+    assert np.array_equal(first.loss, second.loss, equal_nan=True)  # and one sweep is as the other
+    assert first.update_ratio[-1] > 1e3 * first.update_ratio[0]
+    assert not trainer.state.log_history
+    after = outcome(trainer)
+    assert same(without[0], after[0])
+    assert without[1:] == after[1:]
+
+
+class Boom(Exception):
+    """What a training step fails with."""
+
+
+@pytest.mark.parametrize("error", [Boom, KeyboardInterrupt])
+@pytest.mark.parametrize("case", ["batch statistics", "adapters", "a stream that goes on"])
+def test_so_it_is_when_the_sweep_fails(case: str, error: type[BaseException], tmp_path: Path) -> None:
+    without = outcome(made(case, tmp_path / "without"))
+    trainer = made(case, tmp_path / "with")
+
+    def fail(loss: float) -> bool:
+        if len(seen) == 4:
+            raise error
+        seen.append(loss)
+        return False
+
+    seen: list[float] = []
+    with pytest.raises(error):
+        sweep(trainer, stop=fail)
+    after = outcome(trainer)
+    assert same(without[0], after[0])
+    assert without[1:] == after[1:]
+
+
+def test_so_it_is_when_ctrl_c_falls_into_the_putting_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = made("batch statistics", tmp_path)
+    before, kept = weights(trainer), Kept(trainer)
+    restore, calls = kept._tensors.restore, []
+
+    def interrupted() -> None:
+        calls.append(None)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        restore()
+
+    monkeypatch.setattr(kept._tensors, "restore", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        driven(trainer, kept, Driver(np.geomspace(1e-3, 3e3, 4), 1e-2))
+    assert same(before, weights(trainer))
+
+
+def test_on_disk_only_what_is_trained_is_copied_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, before = made("adapters", tmp_path / "run"), weights(made("adapters", tmp_path / "other"))
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    kept, beside = Kept(trainer, str(folder)), Kept(trainer, str(folder))
+    names = list(folder.iterdir())
+    assert len(names) == 2  # two runs at a time have two
+    trained = sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
+    on_disk = sum(len(part.read_bytes()) for part in names[0].iterdir())
+    assert 4 * trained <= on_disk < 4 * trained + 100 * len(list(names[0].iterdir()))
+    with torch.no_grad():
+        for weight in trainer.model.parameters():
+            weight.mul_(2 if weight.requires_grad else 1)
+    kept.restore()
+    assert same(before, weights(trainer))
+    kept.close()
+    beside.close()
+    assert not list(folder.iterdir())
+    with pytest.raises(ValueError, match=r"snapshot='.*no/such': no folder can be made there"):
+        Kept(trainer, str(tmp_path / "no/such"))
+
+
+def test_an_optimizer_of_ones_own_goes_on_with_its_state_and_gradients_stay(tmp_path: Path) -> None:
+    def given() -> Any:
+        model = tiny()
+        optimizer = torch.optim.AdamW([{"params": [*model.hidden.parameters()], "lr": 1e-2}, {"params": [*model.head.parameters()]}])
+        for example in data()[:3]:
+            model(example["x"][None], example["labels"][None])["loss"].backward()
+            optimizer.step()
+        args = arguments(tmp_path, max_steps=6, lr_scheduler_type="wsd")
+        return Trainer(model=model, args=args, train_dataset=data(), callbacks=[Watch()], optimizers=(optimizer, None))
+
+    without, trainer = outcome(given()), given()
+    gradients = [weight.grad.clone() for weight in trainer.model.parameters()]
+    trace = sweep(trainer)
+    assert trace.lr[0] == pytest.approx(1e-5)
+    assert all(torch.equal(a, b.grad) for a, b in zip(gradients, trainer.model.parameters(), strict=True))
+    after = outcome(trainer)
+    assert same(without[0], after[0])
+    assert without[1:] == after[1:]
+
+
+class Overflowing(nn.Module):
+    """Its gradients overflow in the forward passes that are named."""
+
+    def __init__(self, at: set[int]) -> None:
+        super().__init__()
+        self.within, self.at, self.passes = tiny(), at, 0
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        self.passes += 1
+        loss = self.within(x, labels)["loss"]
+        return {"loss": loss * float("inf") if self.passes in self.at else loss}
+
+
+def scaled(folder: Path, at: set[int], optim: str) -> Any:
+    args = arguments(folder, max_steps=12, max_grad_norm=0.0, optim=optim)
+    trainer = Trainer(model=Overflowing(at), args=args, train_dataset=data())
+    trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=3)
+    return trainer
+
+
+@pytest.mark.parametrize("optim", ["adamw_torch", "adamw_torch_fused"])
+def test_a_scaler_goes_on_with_its_scale_and_a_skipped_update_is_no_point(optim: str, tmp_path: Path) -> None:
+    trainer = scaled(tmp_path, {3, 4}, optim)
+    trace = sweep(trainer)
+    assert trace.skipped == 2
+    assert trace.lr == pytest.approx(np.geomspace(1e-5, 30, 10))
+    assert trainer.accelerator.scaler.get_scale() == 2.0**10
+    assert trainer.accelerator.scaler._growth_tracker is None or trainer.accelerator.scaler._get_growth_tracker() == 0
+
+
+def test_a_scaler_that_never_finds_a_scale_ends_the_sweep(tmp_path: Path) -> None:
+    trace = sweep(scaled(tmp_path, set(range(1, 100)), "adamw_torch"))
+    assert not len(trace.loss)
+    assert (trace.skipped, trace.stopped) == (20, True)
+
+
+class Once(IterableDataset[Any]):
+    """A stream that is gone when it has been read."""
+
+    def __init__(self) -> None:
+        self.stream = (example for example in data() * 10)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.stream
+
+
+def test_what_cannot_be_put_back_is_refused_before_a_step(tmp_path: Path) -> None:
+    args = arguments(tmp_path, max_steps=4)
+    once = Once()
+    with pytest.raises(ValueError, match="train_dataset reads from a generator, which can be read once only"):
+        sweep(Trainer(model=tiny(), args=args, train_dataset=once))
+    assert next(once.stream)["x"].tolist() == data()[0]["x"].tolist()
+
+    refused: list[str] = []
+
+    def nested() -> None:
+        with pytest.raises(ValueError, match="is training"):
+            Kept(trainer)
+        refused.append("")
+
+    trainer = Trainer(model=tiny(), args=args, train_dataset=data(), callbacks=[At(2, nested)])
+    trainer.train()
+    assert refused
+    trainer.is_deepspeed_enabled = True
+    with pytest.raises(ValueError, match="under DeepSpeed each process holds a part"):
+        Kept(trainer)
+
+
+def test_callbacks_and_trackers_hear_nothing_and_no_file_is_written(tmp_path: Path) -> None:
+    trainer = made("plain", tmp_path)
+    callbacks = list(trainer.callback_handler.callbacks)
+    sweep(trainer)
+    assert trainer.callback_handler.callbacks == callbacks
+    assert not lrs(trainer)
+    assert not os.listdir(tmp_path)
+
+
+def test_another_seed_is_another_order_of_the_same_data(tmp_path: Path) -> None:
+    trainer = made("plain", tmp_path)
+    own, other, again = sweep(trainer), sweep(trainer, seed=5), sweep(trainer, seed=5)
+    assert not np.array_equal(own.loss, other.loss)
+    assert np.array_equal(other.loss, again.loss)
