@@ -14,6 +14,7 @@ from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .runs.history import History
+    from .runs.range_test import RangeTest
     from .runs.reading import read_history
     from .runs.summary import summary
     from .schedules.catalogue import (
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from .training.scheduler import ScheduleLR
     from .training.snapshots import CycleSnapshots, average_checkpoints, cycle_checkpoints
     from .training.streams import HeldBack
+    from .training.sweep import find_lr
 
 _CATALOGUE = (
     "CATALOGUE", "build", "constant", "inverse_sqrt_cooldown", "multi_step", "one_cycle", "phases", "power", "rex",
@@ -62,6 +64,7 @@ _WHERE = {
     "Horizon": "schedules.lengths",
     "BranchPlan": "training.branches",
     "History": "runs.history",
+    "RangeTest": "runs.range_test",
     "read_history": "runs.reading",
     "summary": "runs.summary",
     **dict.fromkeys(("Card", "from_card"), "show.card"),
@@ -72,6 +75,7 @@ _WHERE = {
     "CooldownCallback": "training.cooldown",
     **dict.fromkeys(("CycleSnapshots", "average_checkpoints", "cycle_checkpoints"), "training.snapshots"),
     "HeldBack": "training.streams",
+    "find_lr": "training.sweep",
     "ScheduleLR": "training.scheduler",
     **dict.fromkeys(("register", "register_schedule", "unregister"), "training.registration"),
 }
@@ -93,6 +97,7 @@ __all__ = [
     "LRPlot",
     "LRRecorder",
     "Phase",
+    "RangeTest",
     "Schedule",
     "ScheduleLR",
     "average_checkpoints",
@@ -100,6 +105,7 @@ __all__ = [
     "constant",
     "cycle_checkpoints",
     "fall",
+    "find_lr",
     "from_card",
     "from_spec",
     "hold",

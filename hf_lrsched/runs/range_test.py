@@ -1,20 +1,313 @@
-"""Reading a learning-rate range test."""
+"""What a learning-rate range test has found: `RangeTest`, and the file it lies in.
+
+What it does not know: how the points were taken (`training.sweep`) and how it looks (`show.range_test`).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from .history import as_float
+from .probing import TOLERANCE, Probe, lowest_as_good, outcomes
+from .ramp import WIDTH, Landmarks, Trace, landmarks
+
+Kind = Literal["no_descent", "diverged_at_once", "edge", "too_noisy"]
+Confidence = Literal["high", "medium", "low"]
+
+_SIGNS = 4.0  # standard errors of the smoothed loss, that a fall must be above
+_EDGE = 0.05  # of the ramp: a fall that begins within it began before, one that ends there goes on behind
+_USUAL = 1.5  # half width of an interval as a factor, where both readings are the same (bench_range_test: the median factor)
+_NEAR, _FAR = 2.0, 4.0  # factors between ramp and probes, within which they agree, and beyond which they do not
 
 
 @dataclass(frozen=True)
-class Trace:
-    lr: Floats
-    loss: Floats
-    grad_norm: Floats
-    update_ratio: Floats
-    skipped: int = 0
-    stopped: bool = False
+class Refusal:
+    """Why there is no suggestion, and what to do.
+
+    Args:
+        kind: ``"no_descent"``, ``"diverged_at_once"``, ``"edge"`` (the best value lies at an end of the range, or beyond
+            it) or ``"too_noisy"``.
+        sentence: the same for people, with the numbers.
+        range: the range to try instead; None where another would not help.
+    """
+
+    kind: Kind
+    sentence: str
+    range: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """A range test: its points, and what they say.
+
+    Everything that is read from the points can be read again with other settings (`reread`), also from a file.
+
+    Args:
+        ramp: the ramp's points.
+        probes: the short runs.
+        schedule: what the suggestion is for: the schedule's name,
+        steps: and the run's optimizer steps.
+        learning_rate: what the Trainer was configured with.
+        unit: the learning rate of the parameter group that suggestions are given for; other groups keep their ratio to it.
+        width: of the smoothing, in decades.
+        tolerance: of the whole fall: what a short run may lack of the best one and still be as good.
+
+    >>> rates = np.geomspace(1e-7, 1, 100)
+    >>> losses = 4 - 1.5 / (1 + (1e-3 / rates) ** 1.3) + (rates / 0.02) ** 2
+    >>> result = RangeTest(Trace(rates, losses, losses, rates), (), "wsd", 1000, 1e-3, 1e-3)
+    >>> print(result)
+    learning_rate 0.0021 (0.00091 to 0.0046), confidence low; wsd over 1000 steps
+    >>> result.lr_low < result.lr_steepest < result.lr < result.lr_max
+    True
+    """
+
+    ramp: Trace
+    probes: tuple[Probe, ...]
+    schedule: str
+    steps: int
+    learning_rate: float
+    unit: float
+    width: float = WIDTH
+    tolerance: float = TOLERANCE
+
+    @cached_property
+    def landmarks(self) -> Landmarks:
+        """Where on the ramp something happens."""
+        return landmarks(self.ramp, self.width)
+
+    @property
+    def lr_low(self) -> float | None:
+        """Where the loss begins to fall."""
+        return self.landmarks.low
+
+    @property
+    def lr_steepest(self) -> float | None:
+        """Where it falls fastest: stable, and 2 to 5 times below the best peak (laws.md, 6D)."""
+        return self.landmarks.steepest
+
+    @property
+    def lr_max(self) -> float | None:
+        """Where training turns unstable; None where it did not within the range."""
+        return self.landmarks.high
+
+    @cached_property
+    def readings(self) -> tuple[float, ...]:
+        """What ramp and probes say, each by itself."""
+        ours = (self.landmarks.knee, lowest_as_good(self.probes, self.landmarks.start, self.tolerance))
+        return tuple(one for one in ours if one is not None)
+
+    @cached_property
+    def refusal(self) -> Refusal | None:
+        """Why there is no suggestion; None where there is one."""
+        return _refusal(self)
+
+    @property
+    def lr(self) -> float | None:
+        """The suggested peak for this schedule and length, as ``learning_rate``; None where `refusal` says why not."""
+        return None if self.refusal else 10 ** float(np.mean(np.log10(self.readings)))
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Between which the best peak is expected; wider where ramp and probes differ, and where there are no probes."""
+        if self.refusal:
+            return None
+        factor = _USUAL if len(self.readings) > 1 else _USUAL**2
+        return min(self.readings) / factor, max(self.readings) * factor
+
+    @property
+    def confidence(self) -> Confidence | None:
+        """``"high"`` where ramp and probes agree within a factor of 2, ``"low"`` where they differ by more than 4 or the
+        probes are missing."""
+        if self.refusal:
+            return None
+        apart = max(self.readings) / min(self.readings)
+        if len(self.readings) < 2 or apart > _FAR:
+            return "low"
+        return "high" if apart <= _NEAR else "medium"
+
+    @property
+    def cost(self) -> tuple[int, int]:
+        """Optimizer steps that ramp and probes have taken."""
+        return len(self.ramp) + self.ramp.skipped, sum(len(probe.loss) for probe in self.probes)
+
+    def reread(self, *, width: float | None = None, tolerance: float | None = None) -> RangeTest:
+        """The same points, read with other settings.
+
+        >>> RangeTest.of(example).reread(tolerance=0.1)  # doctest: +SKIP
+        """
+        return replace(
+            self,
+            width=self.width if width is None else width,
+            tolerance=self.tolerance if tolerance is None else tolerance,
+        )
+
+    def __str__(self) -> str:
+        run = f"{self.schedule} over {self.steps} steps"
+        if self.refusal or self.lr is None or self.interval is None:
+            return f"no learning rate ({run}): {self.refusal.sentence if self.refusal else ''}"
+        low, high = self.interval
+        return f"learning_rate {self.lr:.2g} ({low:.2g} to {high:.2g}), confidence {self.confidence}; {run}"
+
+    # Files
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain JSON types; what was read is in it for people and other programs."""
+        return {
+            "hf_lrsched_range_test": 1,
+            "lr": self.lr,
+            "interval": self.interval,
+            "confidence": self.confidence,
+            "refusal": None if self.refusal is None else vars(self.refusal),
+            "lr_low": self.lr_low,
+            "lr_steepest": self.lr_steepest,
+            "lr_max": self.lr_max,
+            "schedule": self.schedule,
+            "steps": self.steps,
+            "learning_rate": self.learning_rate,
+            "unit": self.unit,
+            "width": self.width,
+            "tolerance": self.tolerance,
+            "ramp": {
+                **{name: [_word(value) for value in getattr(self.ramp, name).tolist()] for name in _COLUMNS},
+                "skipped": self.ramp.skipped,
+                "stopped": self.ramp.stopped,
+            },
+            "probes": [
+                {"lr": one.lr, "seed": one.seed, "steps": one.steps, "loss": [_word(value) for value in one.loss.tolist()]}
+                for one in self.probes
+            ],
+        }
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> RangeTest:
+        """The range test that `to_dict` made `data` of; everything is read again from its points.
+
+        Raises:
+            ValueError: where it is something else.
+        """
+        try:
+            ramp = data["ramp"]
+            columns = (np.array([as_float(value) for value in ramp[name]], dtype=np.float64) for name in _COLUMNS)
+            probes = tuple(
+                Probe(
+                    float(one["lr"]),
+                    int(one["seed"]),
+                    np.array([as_float(value) for value in one["loss"]], dtype=np.float64),
+                    int(one["steps"]),
+                )
+                for one in data["probes"]
+            )
+            return cls(
+                Trace(*columns, skipped=int(ramp["skipped"]), stopped=bool(ramp["stopped"])),
+                probes,
+                str(data["schedule"]),
+                int(data["steps"]),
+                float(data["learning_rate"]),
+                float(data["unit"]),
+                float(data["width"]),
+                float(data["tolerance"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"this is no range test of hf_lrsched ({type(error).__name__}: {error})") from error
+
+    def save(self, file: str | os.PathLike[str]) -> Path:
+        """Writes it as JSON, beside and then moved into place."""
+        path = Path(file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        beside.write_text(json.dumps(self.to_dict(), indent=1) + "\n", "utf-8")
+        os.replace(beside, path)
+        return path
+
+    @classmethod
+    def load(cls, file: str | os.PathLike[str]) -> RangeTest:
+        """The range test in a file that `save` wrote.
+
+        Raises:
+            FileNotFoundError: where there is no such file.
+            ValueError: where it holds something else.
+        """
+        path = Path(file)
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no file {path}")
+        try:
+            data = json.loads(path.read_text("utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is not JSON: {error}") from error
+        try:
+            return cls.of(data)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+_COLUMNS = ("lr", "loss", "grad_norm", "update_ratio")
+
+
+def _word(value: float) -> float | str:
+    """JSON has no NaN and no infinity, which are written as words."""
+    return value if math.isfinite(value) else str(value)
+
+
+def _refusal(test: RangeTest) -> Refusal | None:
+    """What speaks against naming a learning rate, the plainest first."""
+    ramp, marks = test.ramp, test.landmarks
+    if not len(ramp):
+        return Refusal(
+            "diverged_at_once",
+            f"all of {ramp.skipped} updates were skipped as their gradients overflowed; train in bf16 or fp32",
+        )
+    low, high = float(ramp.lr[0]), float(ramp.lr[-1])
+    known = int(np.isfinite(marks.smooth).sum())
+    if known < 10:
+        return Refusal(
+            "diverged_at_once",
+            f"the loss diverged within {known} steps, at a learning rate of {ramp.lr[min(known, len(ramp) - 1)]:.2g}, before it "
+            f"could fall; start lower, or look for what makes it NaN at a learning rate that changes nothing",
+            (low / 1000, low),
+        )
+    points = (len(ramp) - 1) / math.log10(high / low) if high > low else 1.0
+    error = marks.sigma / math.sqrt(max(3.5 * test.width * points, 1.0))
+    fall = marks.start - marks.lowest
+    at = 0 if marks.best is None else int(np.searchsorted(ramp.lr, marks.best))
+    if fall <= _SIGNS * error:
+        if marks.high is None:
+            what = "is anything trainable, and do the labels belong to the inputs? If so, try a higher range"
+            wider = (high / 10, high * 1000)
+        else:
+            what = f"it rises from {marks.high:.2g} on; try a lower range, or more steps"
+            wider = (low / 1000, marks.high)
+        sentence = (
+            f"between {low:.2g} and {high:.2g} the loss never fell by more than its noise ({max(fall, 0):.2g} at most, noise "
+            f"{marks.sigma:.2g} a step); {what}"
+        )
+        return Refusal("no_descent", sentence, wider)
+    if marks.low is not None and marks.low <= ramp.lr[int(_EDGE * len(ramp))]:
+        return Refusal(
+            "edge",
+            f"the loss falls from the first steps on, at {low:.2g}, so the range begins too high; start at {low / 1000:.2g}",
+            (low / 1000, high),
+        )
+    if marks.high is None and at >= (1 - _EDGE) * (len(ramp) - 1):
+        return Refusal(
+            "edge",
+            f"the loss still falls at the end of the range, at {high:.2g}, so the best value may lie beyond it; "
+            f"end at {high * 1000:.2g}",
+            (low, high * 1000),
+        )
+    seen = outcomes(test.probes)
+    if len(seen) > 1 and min(seen.values()) >= marks.start:
+        return Refusal(
+            "too_noisy",
+            f"the ramp found a fall of {fall:.2g}, but none of the short runs ({', '.join(f'{lr:.2g}' for lr in seen)}) ended "
+            f"below the loss they began with; take a larger batch (gradient_accumulation_steps), more seeds, or more steps",
+        )
+    return None

@@ -145,6 +145,13 @@ def label(axes: Axes, words: str, *, log: bool, from_zero: bool = True) -> None:
         axes.spines[side].set_visible(False)
 
 
+def learning_rates(axes: Axes) -> None:
+    """Learning rates along the axis below, in powers of ten, where `label` has put steps."""
+    from matplotlib.ticker import LogFormatterMathtext
+
+    axes.xaxis.set_major_formatter(LogFormatterMathtext())
+
+
 def spans_decades(values: npt.NDArray[np.float64]) -> bool:
     """Whether a straight axis would hide the lower values."""
     known = values[np.isfinite(values) & (values > 0)]

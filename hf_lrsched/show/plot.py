@@ -21,10 +21,13 @@ from ..schedules.lengths import Horizon
 from ..schedules.schedule import Schedule
 from ..schedules.spec import from_spec
 from . import panels
+from .range_test import picture as range_test
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+__all__ = ["lr_and_loss", "range_test", "read_spec", "runs", "schedules", "thumbnail"]
 
 _GROUPS = 7  # parameter groups of different LRs in one picture; more could not be told apart
 

@@ -22,7 +22,7 @@ from accelerate.utils import reduce
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 
-from ..runs.range_test import Trace
+from ..runs.ramp import Trace
 from .restoring import Kept
 from .together import agreed
 

@@ -65,18 +65,19 @@ def steps_of(trainer: Any) -> int:
     return math.ceil(args.num_train_epochs * max(math.ceil(batches / args.gradient_accumulation_steps), 1))
 
 
-def miniature(trainer: Any, kept: Kept) -> Miniature:
+def miniature(trainer: Any, kept: Kept, steps: int | None = None) -> Miniature:
     """The schedule of `trainer`, read from its own scheduler, which is stepped through the whole run.
 
     Args:
         trainer: any Trainer, not in training; afterwards it is as `kept` has it.
         kept: its state.
+        steps: the run's optimizer steps, where the Trainer does not know them.
 
     Raises:
         ValueError: where the schedule cannot be made, in its own words, or the length of the run is not known.
     """
     try:
-        steps = steps_of(trainer)
+        steps = steps_of(trainer) if steps is None else steps
         trainer.create_optimizer()
         groups = trainer.optimizer.param_groups
         bases = [float(group.get("initial_lr", group["lr"])) for group in groups]

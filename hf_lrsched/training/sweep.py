@@ -11,21 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.optim import Optimizer
+import torch
 from tqdm.auto import tqdm
 
 from ..runs.probing import Probe, Search
-from ..runs.range_test import Divergence, RangeTest, Trace
-from ..schedules.checks import whole
+from ..runs.ramp import Divergence, landmarks
+from ..runs.range_test import RangeTest
+from ..schedules.checks import real, whole
 from .driven import Driver, driven
 from .miniature import Miniature, miniature
 from .restoring import Kept
 
-RAMP = 100  # steps at least: what fastai and Lightning take; shorter ramps lose the noise that probes are placed by
+RAMP = 100  # steps at least, as fastai's and Lightning's
+FEWEST = 20  # steps of a ramp: below, nothing can be told from the noise
 _RAMP_SHARE = 0.05  # of the run that the test is for
-_PROBE_SHARE = 0.1  # of it, for all probes together
-_RANGE = (1e-7, 1.0)
-_SGD_RANGE = (1e-5, 100.0)  # guide: SGD takes 10 to 100 times Adam's learning rate
+PROBES = 0.1  # of it, for all probes together
+RANGE = (1e-7, 1.0)
+SGD_RANGE = (1e-5, 100.0)  # guide: SGD takes 10 to 100 times Adam's learning rate
 
 
 def find_lr(
@@ -70,27 +72,85 @@ def find_lr(
         ValueError: for a range or a length that cannot be, a Trainer that is training, DeepSpeed and FSDP, data that can be
             read once only, an optimizer that steps during the backward pass.
     """
-    _check(start_lr, end_lr, steps, budget)
+    low, high = _check(start_lr, end_lr, steps, budget)
     seeds = whole("seeds", seeds)
     kept = Kept(trainer, snapshot)
     try:
         plan = miniature(trainer, kept, budget)
-        low, high = _range(trainer, kept)
-        low, high = start_lr or low, end_lr or high
+        usual = _usual_range(trainer, kept)
+        low, high = low or usual[0], high or usual[1]
         if not low < high:
             raise ValueError(f"start_lr={low:g} must be below end_lr={high:g}")
         length = steps or max(RAMP, math.ceil(_RAMP_SHARE * plan.steps))
-        search = Search(plan.steps, max(1, int(_PROBE_SHARE * plan.steps)) if probes else 0, seeds)
-        with _progress(trainer, length + search.cost) as bar:
-            ramp = _ramp(trainer, kept, plan, np.geomspace(low, high, length), bar)
-            tried = _probes(trainer, kept, plan, search, ramp, bar)
-        return RangeTest(
-            ramp=ramp,
-            probes=tuple(tried),
-            schedule=plan.name,
-            steps=plan.steps,
-            range=(low, high),
-            learning_rate=float(trainer.args.learning_rate),
-        )
+        allowed = int(PROBES * plan.steps) if probes else 0
+        with _Progress(trainer, length + allowed) as progress:
+            rule = Divergence()
+            rates = np.geomspace(low, high, length) / plan.unit
+            ramp = driven(trainer, kept, Driver(rates, plan.unit, stop=rule, progress=progress.step))
+            tried = _probes(trainer, kept, plan, Search(landmarks(ramp), allowed, seeds), progress)
+        return RangeTest(ramp, tuple(tried), plan.name, plan.steps, float(trainer.args.learning_rate), plan.unit)
     finally:
         kept.close()
+
+
+def _probes(trainer: Any, kept: Kept, plan: Miniature, search: Search, progress: _Progress) -> list[Probe]:
+    """The candidates of `search`, each trained in small."""
+    shares, momenta = plan.over(search.steps) if search.steps else (np.array([]), None)
+    while (lr := search.next()) is not None:
+        for seed in range(search.seeds):
+            progress.say(f"a short run at {lr:.2g}")
+            rates = shares * (lr / plan.unit)
+            driver = Driver(rates, plan.unit, momenta, stop=_not_finite, progress=progress.step)
+            search.tell(Probe(lr, seed, driven(trainer, kept, driver, seed=_seed(trainer, seed)).loss, search.steps))
+    return search.probes
+
+
+def _seed(trainer: Any, number: int) -> int | None:
+    """The Trainer's own order of the data first, others then."""
+    return None if number == 0 else int(trainer.args.seed) + 1000 * number
+
+
+def _not_finite(loss: float) -> bool:
+    return not math.isfinite(loss)
+
+
+def _check(start_lr: Any, end_lr: Any, steps: Any, budget: Any) -> tuple[float | None, float | None]:
+    ends = [None if given is None else real(name, given, above=0) for name, given in (("start_lr", start_lr), ("end_lr", end_lr))]
+    for name, given, least in (("steps", steps, FEWEST), ("budget", budget, 1)):
+        if given is not None and whole(name, given) < least:
+            raise ValueError(f"{name}={given} must be {least} or more: fewer points show nothing")
+    return ends[0], ends[1]
+
+
+def _usual_range(trainer: Any, kept: Kept) -> tuple[float, float]:
+    try:
+        optimizer = trainer.create_optimizer()
+        inner = getattr(optimizer, "optimizer", optimizer)
+        if hasattr(inner, "optimizer_dict") or type(inner).__name__ in ("LayerWiseDummyOptimizer", "Lomo", "AdaLomo"):
+            raise ValueError(
+                f"{type(inner).__name__} updates the weights during the backward pass, one by one, where no range test can "
+                "set its learning rate; take an optimizer that steps once"
+            )
+        return SGD_RANGE if isinstance(inner, torch.optim.SGD) else RANGE
+    finally:
+        kept.restore()
+
+
+class _Progress:
+    """A bar over all steps of a test, on one process of each machine, where the Trainer shows bars."""
+
+    def __init__(self, trainer: Any, steps: int) -> None:
+        hidden = trainer.args.disable_tqdm or not trainer.is_local_process_zero()
+        self._bar = tqdm(total=steps, desc="range test: ramp", unit="step", disable=hidden, leave=False)
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def step(self) -> None:
+        self._bar.update()
+
+    def say(self, what: str) -> None:
+        self._bar.set_description(f"range test: {what}")

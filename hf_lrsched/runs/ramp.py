@@ -1,0 +1,158 @@
+"""What a ramp says: a training whose learning rate rises at every step, until it diverges.
+
+What it does not know: that probes decide (`probing`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from .smoothing import noise, smoothed
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The points of a ramp or of a probe, one an optimizer step.
+
+    Args:
+        lr: learning rates, shape (n,).
+        loss: the loss of each step before its update, as it came: NaN and infinity too.
+        grad_norm: before clipping, NaN where the Trainer does not tell it.
+        update_ratio: the size of the update over that of the weights, on a sample of them.
+        skipped: updates beside these that moved no weights, as gradients had overflowed.
+        stopped: whether it ended before its last step.
+    """
+
+    lr: Floats
+    loss: Floats
+    grad_norm: Floats
+    update_ratio: Floats
+    skipped: int = 0
+    stopped: bool = False
+
+    def __len__(self) -> int:
+        return len(self.lr)
+
+
+class Divergence:
+    """Whether a loss that is told step by step has really diverged.
+
+    It has when the median of the last five is above the lowest such median by `SIGMAS` times the noise of a single loss and by
+    half of what was gained since the start; or when a loss is not finite. That is a difference, not a ratio: it
+    holds for negative losses, and for those that start high.
+
+    >>> rule = Divergence()
+    >>> any(rule(loss) for loss in [-2.0, -2.1, -2.0, -2.1] * 10)
+    False
+    >>> [rule(loss) for loss in (0.5, 1.5, 4.0, 9.0)]
+    [False, False, True, True]
+    """
+
+    SIGMAS = 6.0  # a median of five strays by about half the noise of one: twelve times that is no accident
+    FIRST = 10  # losses before anything is said
+
+    def __init__(self) -> None:
+        self._losses: list[float] = []
+        self._best = math.inf
+
+    def __call__(self, loss: float) -> bool:
+        """Whether it has diverged with this loss."""
+        self._losses.append(loss)
+        if not math.isfinite(loss):
+            return True
+        if len(self._losses) < self.FIRST:
+            return False
+        now = float(np.median(self._losses[-5:]))
+        self._best = min(self._best, now)
+        start = float(np.median(self._losses[: self.FIRST]))
+        usual = noise(self._losses[-100:])
+        return now > self._best + self.SIGMAS * usual + 0.5 * max(start - self._best, 0.0)
+
+
+def before_divergence(losses: npt.ArrayLike) -> int:
+    """How many of `losses` come before they have diverged; all of them where they do not.
+
+    >>> before_divergence([2.0, 1.9] * 10 + [float("nan")] * 3)
+    20
+    """
+    rule = Divergence()
+    for i, loss in enumerate(np.asarray(losses, dtype=np.float64).tolist()):
+        if rule(loss):
+            return i
+    return len(np.asarray(losses))
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Where on a ramp something happens; None where it does not.
+
+    Args:
+        low: learning rate at which the loss begins to fall.
+        steepest: at which it falls fastest.
+        knee: at which four fifths of the fall are done.
+        best: at which the smoothed loss is lowest.
+        high: at which training turns unstable: the smoothed loss has risen again.
+        start, lowest: the loss before learning and at its lowest, smoothed.
+        sigma: the noise of a single loss.
+        smooth: the smoothed losses, shape (n,), NaN behind divergence.
+    """
+
+    low: float | None
+    steepest: float | None
+    knee: float | None
+    best: float | None
+    high: float | None
+    start: float
+    lowest: float
+    sigma: float
+    smooth: Floats = field(repr=False)
+
+
+WIDTH = 0.175  # decades: the standard deviation of the smoothing; two and a half points of a hundred over seven decades
+KNEE = 0.2  # of the fall that is left at the knee
+_RISEN = 0.2  # of the fall, that the loss must have risen again by
+_FALLEN = 0.05  # of the fall, at which it has begun
+
+
+def landmarks(ramp: Trace, width: float = WIDTH) -> Landmarks:
+    """Where on `ramp` the loss begins to fall, falls fastest, has fallen, and rises again.
+
+    The smoothing is centred in log learning rate, so that nothing lags behind; what comes after divergence is left out.
+    """
+    end = before_divergence(ramp.loss)
+    lr, loss = ramp.lr[:end], ramp.loss[:end]
+    smooth = np.full(len(ramp), np.nan)
+    nothing = Landmarks(None, None, None, None, None, math.nan, math.nan, noise(ramp.loss), smooth)
+    if end < 3:
+        return nothing
+    sigma = noise(loss[: max(10, end // 3)])
+    start = float(np.median(loss[: max(5, end // 7)]))
+    points = (len(ramp) - 1) / math.log10(ramp.lr[-1] / ramp.lr[0])
+    # A last few losses on the way up must not lift what comes before them.
+    curve = smoothed(np.minimum(loss, start + 5 * sigma), width * points)
+    smooth[:end] = curve
+    best = int(curve.argmin())
+    lowest, fall = float(curve[best]), start - float(curve[best])
+
+    def first(there: npt.NDArray[np.bool_], after: int = 0) -> float | None:
+        found = np.flatnonzero(there[after:])
+        return float(lr[after + found[0]]) if found.size else None
+
+    error = sigma / math.sqrt(3.5 * width * points)  # of the smoothed curve
+    return Landmarks(
+        low=first(curve < start - max(2 * error, _FALLEN * fall)),
+        steepest=float(lr[int(np.gradient(curve)[: best + 1].argmin())]) if best else None,
+        knee=first(curve <= lowest + KNEE * fall),
+        best=float(lr[best]),
+        high=first(curve > lowest + max(3 * error, _RISEN * fall), best) or (float(lr[-1]) if end < len(ramp) else None),
+        start=start,
+        lowest=lowest,
+        sigma=sigma,
+        smooth=smooth,
+    )
