@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from recipe import stop
+from recipe import Peak, find_peak, stop
 from transformers import Trainer, TrainingArguments
 
-from hf_lrsched import BranchPlan, Checkpoints, CooldownCallback, Horizon
+from hf_lrsched import BranchPlan, Checkpoints, CooldownCallback, Horizon, RangeTest
+from hf_lrsched.runs.files import RANGE_TEST
 from hf_lrsched.schedules.catalogue.entry import find
 from hf_lrsched.schedules.lengths import default_warmup
+from hf_lrsched.training.together import agreed
 from hf_lrsched.training.triggers import LATE
 
 CEILING = 10**9  # steps that no run takes
@@ -76,7 +80,11 @@ def held_back(ending: Ending, args: TrainingArguments) -> int:
 
 
 def train_budgets(
-    ending: Ending, args: TrainingArguments, tokens_per_step: float, make_trainer: Callable[[TrainingArguments], Trainer]
+    ending: Ending,
+    args: TrainingArguments,
+    peak: Peak,
+    tokens_per_step: float,
+    make_trainer: Callable[[TrainingArguments], Trainer],
 ) -> None:
     """Trains the trunk and a branch for each budget, and prints the table of their held-out losses."""
     if ending.on_demand:
@@ -92,6 +100,8 @@ def train_budgets(
             stop(f"--budgets {', '.join(shares)}: a budget is a number of steps or of tokens, not a share")
         budgets = [round(steps.steps_of(budget, "budgets")) for budget in given]
         plan = BranchPlan(budgets, warmup=warmup, **words)
+        if peak.find_lr:
+            args.learning_rate = _peak(args, max(budgets), make_trainer)
         args.lr_scheduler_kwargs, args.warmup_steps = None, 0  # the plan's, from here on
         say(args, str(plan))
         branches = plan.run(make_trainer, args)
@@ -99,6 +109,19 @@ def train_budgets(
         stop(str(error))
     say(args, plan.table(branches))
     say(args, f"models: {args.output_dir}/branch-*")
+
+
+def _peak(args: TrainingArguments, budget: int, make_trainer: Callable[[TrainingArguments], Trainer]) -> float:
+    """The peak for the longest budget of a plan; a plan that goes on has its own already."""
+    file = Path(args.output_dir) / RANGE_TEST
+    known = agreed(lambda: RangeTest.load(file).lr if file.exists() else None)
+    if known is not None:
+        return known
+    longest = copy.copy(args)
+    longest.max_steps = budget
+    trainer = make_trainer(longest)
+    find_peak(trainer)
+    return trainer.args.learning_rate
 
 
 def saves(ending: Ending) -> Checkpoints:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from language import examples, pretrained
-from recipe import Data, parse, plan, run
+from recipe import Data, Peak, parse, plan, run
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
@@ -26,7 +26,7 @@ class Model:
     model_name_or_path: str | None = field(default=None, metadata={"help": "A Hub id or a folder."})
 
 
-args, data, model_args = parse("finetune", SFTConfig, Data, Model)
+args, data, model_args, peak = parse("finetune", SFTConfig, Data, Model, Peak)
 name = pretrained(model_args.model_name_or_path)
 args.dataset_text_field = data.text_column
 train, held_out = examples(data, args)
@@ -38,5 +38,5 @@ trainer = SFTTrainer(
     eval_dataset=held_out,
     processing_class=AutoTokenizer.from_pretrained(name),
 )
-schedule = plan(trainer)
+schedule = plan(trainer, peak)
 run(trainer, schedule)

@@ -17,7 +17,7 @@ from typing import Any
 import embedded
 import numpy as np
 import torch
-from recipe import Data, load, need_column, parse, plan, run, stop, unused
+from recipe import Data, Peak, load, need_column, parse, plan, run, stop, unused
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification, Trainer, TrainingArguments, set_seed
 
 import hf_lrsched  # registers the schedules  # noqa: F401
@@ -33,7 +33,7 @@ class Model:
     label_column: str = field(default="label", metadata={"help": "The column that holds the classes."})
 
 
-args, data, model_args = parse("image_classification", TrainingArguments, Data, Model)
+args, data, model_args, peak = parse("image_classification", TrainingArguments, Data, Model, Peak)
 set_seed(args.seed)
 args.remove_unused_columns = False
 processor = None
@@ -94,7 +94,7 @@ trainer = Trainer(
     processing_class=processor,
     compute_metrics=accuracy,
 )
-schedule = plan(trainer)
+schedule = plan(trainer, peak)
 after = run(trainer, schedule)
 if trainer.is_world_process_zero():
     print(f"held-out accuracy: {after['eval_accuracy']:.3f}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from language import examples, pretrained
 from peft import LoraConfig
-from recipe import Data, parse, plan, run
+from recipe import Data, Peak, parse, plan, run
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
@@ -30,7 +30,7 @@ class Model:
     use_rslora: bool = field(default=False, metadata={"help": "Scale by alpha / sqrt(r) (2312.03732)."})
 
 
-args, data, model_args = parse("lora", SFTConfig, Data, Model)
+args, data, model_args, peak = parse("lora", SFTConfig, Data, Model, Peak)
 name = pretrained(model_args.model_name_or_path)
 args.dataset_text_field = data.text_column
 train, held_out = examples(data, args)
@@ -50,5 +50,5 @@ trainer = SFTTrainer(
         task_type="CAUSAL_LM",
     ),
 )
-schedule = plan(trainer)
+schedule = plan(trainer, peak)
 run(trainer, schedule)

@@ -17,7 +17,7 @@ from itertools import chain
 
 import embedded
 from ending import Ending, held_back, open_ended, saves, train_budgets
-from recipe import Data, columns, load, need_column, need_model, parse, plan, run, stop, unused
+from recipe import Data, Peak, columns, load, need_column, need_model, parse, plan, run, stop, unused
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -41,7 +41,7 @@ class Model:
     block_size: int = field(default=1024, metadata={"help": "Tokens in an example."})
 
 
-args, data, model_args, ending = parse("pretrain", TrainingArguments, Data, Model, Ending)
+args, data, model_args, ending, peak = parse("pretrain", TrainingArguments, Data, Model, Ending, Peak)
 
 if model_args.model_name_or_path is None and data.dataset_name is None and data.train_file is None:
     unused(data, ("--continue_training", model_args.continue_training))
@@ -108,9 +108,9 @@ def beside_a_bigram() -> list[str]:
 
 
 if ending.budgets:
-    train_budgets(ending, args, tokens_per_step, make_trainer)
+    train_budgets(ending, args, peak, tokens_per_step, make_trainer)
 else:
     trainer = make_trainer(args)
     trainer.add_callback(cooldown or saves(ending))
-    schedule = plan(trainer, tokens_per_step, open_ended=cooldown is not None)
+    schedule = plan(trainer, peak, tokens_per_step, open_ended=cooldown is not None)
     run(trainer, schedule, beside_a_bigram)

@@ -27,7 +27,7 @@ from datasets import Dataset, DatasetDict, IterableDataset, load_dataset
 from transformers import AutoConfig, Trainer, TrainingArguments
 from trl import TrlParser
 
-from hf_lrsched.runs.files import PICTURE
+from hf_lrsched.runs.files import PICTURE, RANGE_TEST
 from hf_lrsched.show.text import phase_list, run_summary
 from hf_lrsched.training.branches import PLAN
 from hf_lrsched.training.checkpoints import Checkpoints, last_complete
@@ -35,6 +35,7 @@ from hf_lrsched.training.registration import planned
 from hf_lrsched.training.together import agreed
 
 PRESETS = Path(__file__).parent / "presets"
+_OPEN_ENDED = 10_000  # steps that a run without an end is tested as: five times the longest warm-up by default
 _ON_CPU = {"--use_cpu": "True", "--bf16": "False"}
 _LOADERS = {".txt": "text", ".md": "text", ".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
 
@@ -51,6 +52,16 @@ class Data:
     )
     text_column: str = field(default="text", metadata={"help": "The column that holds the text."})
     streaming: bool = field(default=False, metadata={"help": "Read as it trains; needs --max_steps."})
+
+
+@dataclass
+class Peak:
+    """Where the learning rate comes from."""
+
+    find_lr: bool = field(
+        default=False,
+        metadata={"help": "Test learning rates first (100 steps, or 15 %% of a long run), report, and train at the peak found."},
+    )
 
 
 def stop(sentence: str) -> NoReturn:
@@ -245,11 +256,29 @@ def unused(data: Data, *others: tuple[str, object]) -> None:
         stop(f"{', '.join(ignored)} would do nothing here: the embedded model and data are used where none is given")
 
 
-def plan(trainer: Trainer, tokens_per_step: float | None = None, *, open_ended: bool = False) -> hf_lrsched.Schedule | None:
+def plan(
+    trainer: Trainer, peak: Peak, tokens_per_step: float | None = None, *, open_ended: bool = False
+) -> hf_lrsched.Schedule | None:
     """The schedule that `trainer` will follow, printed; None for one of Transformers' own.
 
-    Tells lengths in epochs and tokens what they are in steps. A schedule that cannot be made stops the recipe here.
+    Tells lengths in epochs and tokens what they are in steps, and finds the peak where that is asked for. A schedule that
+    cannot be made stops the recipe here.
     """
+    args = trainer.args
+    schedule = _schedule(trainer, tokens_per_step)
+    if peak.find_lr:
+        find_peak(trainer, _OPEN_ENDED if open_ended else None)
+        schedule = _schedule(trainer, tokens_per_step)  # a floor is a share of its peak
+    if args.process_index == 0 and schedule is not None:
+        processes = f"{args.world_size} process{'es' * (args.world_size > 1)}"
+        steps = args.max_steps if open_ended else round(schedule.total)
+        length = f"until told to cool down, at most {steps} steps" if open_ended else f"{steps} steps"
+        name = args.lr_scheduler_type.value
+        print(f"{name}: {length} ({phase_list(schedule)}), peak {args.learning_rate:g}, {processes}", flush=True)
+    return schedule
+
+
+def _schedule(trainer: Trainer, tokens_per_step: float | None) -> hf_lrsched.Schedule | None:
     args = trainer.args
     name = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
     if name not in hf_lrsched.CATALOGUE or not hf_lrsched.CATALOGUE[name].registered:
@@ -264,14 +293,32 @@ def plan(trainer: Trainer, tokens_per_step: float | None = None, *, open_ended: 
     args.lr_scheduler_kwargs = {**known, **typed}
     try:
         run = hf_lrsched.Horizon(steps, peak=args.learning_rate)
-        schedule = planned(name, run, args.get_warmup_steps(steps), args.lr_scheduler_kwargs)
+        return planned(name, run, args.get_warmup_steps(steps), args.lr_scheduler_kwargs)
+    except ValueError as error:
+        stop(str(error))
+
+
+def find_peak(trainer: Trainer, budget: int | None = None) -> None:
+    """Tests learning rates on `trainer`, prints and saves what was found, and makes it the trainer's; stops where nothing was.
+
+    Args:
+        trainer: ready to train.
+        budget: optimizer steps of the run, where it does not know them.
+    """
+    args, folder = trainer.args, Path(trainer.args.output_dir)
+    if args.resume_from_checkpoint:
+        stop("--find_lr is for a run that begins; one that is resumed has its learning rate")
+    try:
+        found = hf_lrsched.find_lr(trainer, budget=budget)
     except ValueError as error:
         stop(str(error))
     if args.process_index == 0:
-        processes = f"{args.world_size} process{'es' * (args.world_size > 1)}"
-        length = f"until told to cool down, at most {steps} steps" if open_ended else f"{steps} steps"
-        print(f"{name}: {length} ({phase_list(schedule)}), peak {args.learning_rate:g}, {processes}", flush=True)
-    return schedule
+        found.save(folder / RANGE_TEST)
+        hf_lrsched.plot.range_test(found, (folder / RANGE_TEST).with_suffix(".png"))
+        print(hf_lrsched.text.range_test(found), f"{folder / RANGE_TEST} and .png", sep="\n", flush=True)
+    if found.lr is None:
+        stop(f"the range test found no learning rate: {found.refusal.sentence}; give --learning_rate without --find_lr")
+    args.learning_rate = found.lr
 
 
 def run(trainer: Trainer, schedule: hf_lrsched.Schedule | None, report: Callable[[], list[str]] = list) -> dict[str, float]:

@@ -17,6 +17,7 @@ _COMMANDS = {
     "show": "schedules:show",
     "plot": "schedules:plot",
     "plan": "planning:plan",
+    "find-lr": "running:find_lr",
     "run": "running:run",
     "cooldown": "running:cooldown",
     "report": "reports:report",

@@ -1,4 +1,4 @@
-"""``run`` and ``cooldown``: a training run started, and one told to end."""
+"""``run``, ``find-lr`` and ``cooldown``: a training run started, tested, and told to end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 import click
 
-from ..runs.files import RECORD, REQUEST, RUN, WORKERS
+from ..runs.files import FIND_LR, RANGE_TEST, RECORD, REQUEST, RUN, WORKERS
 from .output import formatted, say
 
 STARTUP = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "startup")
@@ -83,11 +83,69 @@ def run(module: bool, command: tuple[str, ...]) -> None:
     The first way, SIGUSR1 sent to this command is passed on to its workers, each of which then starts its cooldown
     (CooldownCallback). The other way it would kill the launcher and reach no worker: send it to a worker itself.
     """
-    words, environment = _found(command, module), _registering(os.environ)
+    sys.exit(start(command, module, {}))
+
+
+@click.command("find-lr", context_settings={"allow_interspersed_args": False})
+@click.option("-m", "module", is_flag=True, help="SCRIPT is a module, as for python -m.")
+@click.option("--train", is_flag=True, help="Then train, at the peak that was found.")
+@click.option("--start_lr", "--start-lr", "start_lr", type=float, help="The ramp's first learning rate.  [default: 1e-7]")
+@click.option("--end_lr", "--end-lr", "end_lr", type=float, help="Its last; it stops before, where the loss diverges.  [default: 1]")
+@click.option("--steps", type=click.IntRange(min=1), help="Its optimizer steps.  [default: 100, or 5% of the run]")
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Orders of the data for each short run.")
+@click.option("--budget", type=click.IntRange(min=1), help="The run's optimizer steps, where the script does not say.")
+@click.option("--ramp_only", "--ramp-only", "ramp_only", is_flag=True, help="No short runs: less sure, and a third of the time.")
+@click.option("--snapshot", default="memory", show_default=True, help="Where weights are kept meanwhile: memory, disk, a folder.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The result, as JSON; a picture goes beside it.  [default: lr_range_test.json]",
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="SCRIPT [ARGS]...")
+def find_lr(
+    module: bool, train: bool, output: Path | None, ramp_only: bool, command: tuple[str, ...], **words: Any
+) -> None:
+    """Find the learning rate of a training script: an LR range test where it calls Trainer.train(); nothing in it is edited.
+
+    SCRIPT is started as by `run`. Its training is not begun unless --train is given, and a training that follows is the one
+    without the test. Exit code 1 where no learning rate is found. What stands behind SCRIPT is its own.
+
+    \b
+    Examples:
+      hf-lrsched find-lr train.py --lr_scheduler_type wsd --max_steps 20000
+      hf-lrsched find-lr --train trl sft --model_name_or_path Qwen/Qwen3-0.6B --dataset_name trl-lib/Capybara
+      hf-lrsched find-lr accelerate launch train.py --lr_scheduler_type cosine
+    """
+    file = (output or _unused(Path(RANGE_TEST))).absolute()
+    if not file.parent.is_dir():
+        raise click.ClickException(f"{file}: there is no folder {file.parent}")
+    given = {name: value for name, value in words.items() if value is not None}
+    asked = {**given, "probes": not ramp_only, "file": str(file), "train": train}
+    before = file.stat().st_mtime_ns if file.exists() else None
+    code = start(command, module, {FIND_LR: json.dumps(asked)})
+    if code == 0 and (not file.exists() or file.stat().st_mtime_ns == before):
+        raise click.ClickException(f"{command[0]} ended without calling Trainer.train(), so nothing was tested")
+    sys.exit(code)
+
+
+def _unused(file: Path) -> Path:
+    """`file`, or the same with the first number that nothing has."""
+    free = (file.with_stem(f"{file.stem}-{n}") for n in range(2, 10**6))
+    return file if not file.exists() else next(path for path in free if not path.exists())
+
+
+def start(command: tuple[str, ...], module: bool, more: Mapping[str, str]) -> int:
+    """Runs a command with the schedules registered, and `more` in its environment; a worker becomes it, and never returns.
+
+    Returns:
+        its exit code, as a shell has it.
+    """
+    words, environment = _found(command, module), {**_registering(os.environ), **more}
     if _is_worker():
         _become(words, environment)
     code = _supervise(words, environment)
-    sys.exit(code if code >= 0 else 128 - code)
+    return code if code >= 0 else 128 - code
 
 
 def _found(command: tuple[str, ...], module: bool) -> list[str]:

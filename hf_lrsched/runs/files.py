@@ -10,6 +10,7 @@ from pathlib import Path
 
 HISTORY = "lr_history.jsonl"
 PICTURE = "lr_and_loss.png"
+RANGE_TEST = "lr_range_test.json"
 MANIFEST = "hf_lrsched_manifest.json"
 RUN = "hf_lrsched_run.json"
 REQUEST = "cooldown.request"
@@ -17,6 +18,9 @@ RECORD = "cooldown.json"
 
 WORKERS = "HF_LRSCHED_WORKERS"
 """The environment's word for the folder in which `hf-lrsched run` is told the ids of the processes it is to signal."""
+
+FIND_LR = "HF_LRSCHED_FIND_LR"
+"""The environment's word, JSON, for the range test that a script's Trainer is to make (`hf-lrsched find-lr`)."""
 
 _FOLDER = re.compile(r"checkpoint-(\d+)")
 

@@ -140,17 +140,22 @@ def landmarks(ramp: Trace, width: float = WIDTH) -> Landmarks:
     best = int(curve.argmin())
     lowest, fall = float(curve[best]), start - float(curve[best])
 
-    def first(there: npt.NDArray[np.bool_], after: int = 0) -> float | None:
+    def first(there: npt.NDArray[np.bool_], after: int = 0) -> int | None:
         found = np.flatnonzero(there[after:])
-        return float(lr[after + found[0]]) if found.size else None
+        return after + int(found[0]) if found.size else None
 
-    error = sigma / math.sqrt(3.5 * width * points)  # of the smoothed curve
+    def rate(at: int | None) -> float | None:
+        return None if at is None else float(lr[at])
+
+    error = sigma / math.sqrt(max(3.5 * width * points, 1.0))  # of the smoothed curve
+    low = first(curve < start - max(2 * error, _FALLEN * fall))
+    falling = slice(low, best + 1)
     return Landmarks(
-        low=first(curve < start - max(2 * error, _FALLEN * fall)),
-        steepest=float(lr[int(np.gradient(curve)[: best + 1].argmin())]) if best else None,
-        knee=first(curve <= lowest + KNEE * fall),
-        best=float(lr[best]),
-        high=first(curve > lowest + max(3 * error, _RISEN * fall), best) or (float(lr[-1]) if end < len(ramp) else None),
+        low=rate(low),
+        steepest=None if low is None or low >= best else rate(low + int(np.gradient(curve)[falling].argmin())),
+        knee=rate(first(curve <= lowest + KNEE * fall)),
+        best=rate(best),
+        high=rate(first(curve > lowest + max(3 * error, _RISEN * fall), best)) or (rate(end - 1) if end < len(ramp) else None),
         start=start,
         lowest=lowest,
         sigma=sigma,

@@ -112,8 +112,11 @@ class RangeTest:
 
     @property
     def lr(self) -> float | None:
-        """The suggested peak for this schedule and length, as ``learning_rate``; None where `refusal` says why not."""
-        return None if self.refusal else 10 ** float(np.mean(np.log10(self.readings)))
+        """The suggested peak for this schedule and length, as ``learning_rate``; None where `refusal` says why not.
+
+        It lies between what ramp and probes say, and has two digits: more would be noise.
+        """
+        return None if self.refusal else float(f"{10 ** np.mean(np.log10(self.readings)):.2g}")
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -296,14 +299,15 @@ def _refusal(test: RangeTest) -> Refusal | None:
             f"the loss falls from the first steps on, at {low:.2g}, so the range begins too high; start at {low / 1000:.2g}",
             (low / 1000, high),
         )
-    if marks.high is None and at >= (1 - _EDGE) * (len(ramp) - 1):
+    seen = outcomes(test.probes)
+    turned = len(seen) > 1 and min(seen, key=lambda lr: seen[lr]) < max(seen)  # a short run beyond the best was worse
+    if marks.high is None and at >= (1 - _EDGE) * (len(ramp) - 1) and not turned:
         return Refusal(
             "edge",
             f"the loss still falls at the end of the range, at {high:.2g}, so the best value may lie beyond it; "
             f"end at {high * 1000:.2g}",
             (low, high * 1000),
         )
-    seen = outcomes(test.probes)
     if len(seen) > 1 and min(seen.values()) >= marks.start:
         return Refusal(
             "too_noisy",

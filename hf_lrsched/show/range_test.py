@@ -99,7 +99,7 @@ def text(test: RangeTest) -> str:
     for:               wsd over 1000 steps; another schedule or length has another
     begins to fall:    9.3e-05
     falls fastest:     0.00091
-    turns unstable:    0.012  (6 times the suggestion; the guide: 1 to 10)
+    turns unstable:    0.012  (5.9 times the suggestion; the guide: 1 to 10)
     ramp:              0.0021 at its knee, 100 steps
     short runs:        none, so the confidence is low
     """

@@ -158,7 +158,8 @@ def _put_back(kept: Kept) -> None:
         kept.restore()
         raise
     finally:
-        gc.collect()  # of several processes: what DDP has hung on the weights goes with it
+        if PartialState().num_processes > 1:
+            gc.collect()  # what DDP has hung on the weights goes with it
 
 
 def _arrange(trainer: Any, driver: Driver, seed: int | None) -> None:

@@ -15,7 +15,8 @@ One of the two files that touch Transformers' internals. All of them, and each i
   update add up, and ``Trainer._get_grad_norm(model, grad_norm)`` the gradient's norm before clipping (not in Transformers
   5.0, where it stays unknown). Both are handed to callbacks that have ``saw_loss`` and ``saw_grad_norm``.
 - ``Trainer.train`` comes before anything else of a training, and ``Trainer.callback_handler.callbacks`` is the list of
-  callbacks. Those that have ``saw_trainer`` are given the Trainer there, on every process; it has no optimizer yet.
+  callbacks. Those that have ``saw_trainer`` are given the Trainer there, on every process; it has no optimizer yet. A range
+  test that `hf-lrsched find-lr` asks for is made there.
 - ``args.lr_scheduler_type`` of a ``training_args.bin`` that was saved under one of our names is a plain string, so that the
   file opens anywhere; a model card then ends in ``AttributeError: 'str' object has no attribute 'value'``. It is made a
   ``SchedulerType`` again as the training begins.
@@ -35,6 +36,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import wrapt
+
+from ..runs.files import FIND_LR
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +76,10 @@ def _train(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) ->
 
     if type(trainer.args.lr_scheduler_type) is str:
         trainer.args.lr_scheduler_type = SchedulerType(trainer.args.lr_scheduler_type)
+    if FIND_LR in os.environ:
+        from .asked import find_as_asked
+
+        find_as_asked(trainer, os.environ.pop(FIND_LR))
     for callback in list(trainer.callback_handler.callbacks):
         if hasattr(callback, "saw_trainer"):
             callback.saw_trainer(trainer)

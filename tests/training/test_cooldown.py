@@ -905,7 +905,7 @@ def test_the_log_of_the_run_says_what_its_lr_was(tmp_path: Path, caplog: pytest.
 
 def test_two_processes_start_at_the_same_step_whichever_of_them_is_told(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.training.two_processes", str(tmp_path)],
+        [sys.executable, "-m", "tests.training.two_processes", str(tmp_path), "request", "signal"],
         cwd=Path(__file__).parents[2],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,

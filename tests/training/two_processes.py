@@ -1,6 +1,7 @@
-"""Open-ended runs in two processes each, of which one alone is told to cool down; started by test_cooldown.py.
+"""Runs in two processes each: open-ended ones, of which one alone is told to cool down, and a range test before a training.
 
-The processes are forked from this one, which has imported everything: `python -m tests.training.two_processes FOLDER`.
+The processes are forked from this one, which has imported everything: `python -m tests.training.two_processes FOLDER CASE...`;
+test_cooldown.py and test_sweep.py start it.
 """
 
 from __future__ import annotations
@@ -12,18 +13,44 @@ import socket
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from hf_lrsched import CooldownCallback, LRRecorder
+from hf_lrsched import CooldownCallback, LRRecorder, find_lr
 
 from .running import At, arguments, lrs, running
 from .test_trainer import weights
 
-CASES = ("request", "signal")
+
+
+def test_first(case: str, rank: int, folder: Path) -> None:
+    """A training, with and without a range test before it."""
+    words = {"max_steps": 6, "lr_scheduler_type": "wsd", "gradient_accumulation_steps": 2}
+    said: dict[str, Any] = {}
+    for before in ("nothing", "test"):
+        made = running(arguments(folder / f"{case}-{before}", **words))
+        if before == "test":
+            found = find_lr(made, start_lr=1e-4, steps=40, budget=600)
+            said |= {"result": found.to_dict(), "processes": made.args.world_size}
+        wrapped: set[str] = set()
+        inner = made.training_step
+
+        def step(model: Any, *args: Any, inner: Any = inner, wrapped: set[str] = wrapped) -> Any:
+            wrapped.add(type(model).__name__)
+            return inner(model, *args)
+
+        made.training_step = step
+        made.train()
+        losses = [float(line["loss"]) for line in made.state.log_history if "loss" in line]
+        said[before] = {"lrs": lrs(made), "losses": losses, "wrapped": sorted(wrapped)}
+        said[before]["weights"] = [weight.tolist() for weight in weights(made).values()]
+    (folder / f"{case}-{rank}.json").write_text(json.dumps(said))
 
 
 def train(case: str, rank: int, folder: Path) -> None:
+    if case == "found":
+        return test_first(case, rank, folder)
     out = folder / case
     if case == "request":
         told = [At(4, lambda: (out / "cooldown.request").write_text('{"steps": 5}'))] if rank == 0 else []
@@ -40,6 +67,7 @@ def train(case: str, rank: int, folder: Path) -> None:
         "weights": [weight.tolist() for weight in weights(made).values()],
     }
     (folder / f"{case}-{rank}.json").write_text(json.dumps(said))
+    return None
 
 
 def start(case: str, folder: Path) -> None:
@@ -73,5 +101,5 @@ def start(case: str, folder: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for each in CASES:
+    for each in sys.argv[2:]:
         start(each, Path(sys.argv[1]))

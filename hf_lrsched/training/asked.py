@@ -1,0 +1,61 @@
+"""The range test that `hf-lrsched find-lr` asks a script's Trainer for, by the environment.
+
+What it does not know: how a script is started (`cli`), and how the test is made (`sweep`).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .sweep import find_lr
+
+
+def find_as_asked(trainer: Any, asked: str) -> None:
+    """Makes the test, prints the report, and saves result and picture; then ends the script, or trains at what was found.
+
+    Args:
+        trainer: as its script calls ``train()``.
+        asked: JSON: ``file`` for the result, ``train`` whether to go on, and the arguments of `find_lr`.
+
+    Raises:
+        SystemExit: behind the test: 0, or 1 where there is no learning rate; not where the training goes on.
+    """
+    words = json.loads(asked)
+    file, train = Path(words.pop("file")), words.pop("train")
+    first = trainer.is_world_process_zero()
+    try:
+        found = find_lr(trainer, **words)
+    except ValueError as error:
+        if first:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(1) from None
+    if first:
+        from ..show import plot, text
+
+        found.save(file)
+        drawn = find_spec("matplotlib") is not None
+        if drawn:
+            plot.range_test(found, file.with_suffix(".png"))
+        print(text.range_test(found), f"{file}{' and .png' if drawn else ''}", sep="\n", flush=True)
+    if found.lr is None or not train:
+        raise SystemExit(1 if found.lr is None else 0)
+    use(trainer, found.lr, found.unit)
+
+
+def use(trainer: Any, lr: float, unit: float) -> None:
+    """Makes `lr` the peak of `trainer`; an optimizer that it has already keeps the ratios of its groups.
+
+    Args:
+        trainer: not in training.
+        lr: the learning rate.
+        unit: what the group that it is for has now.
+    """
+    if trainer.optimizer is not None:
+        for group in trainer.optimizer.param_groups:
+            for key in {"lr", "initial_lr"} & set(group):
+                group[key] = group[key] * (lr / unit)
+    trainer.args.learning_rate = lr
