@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from .ramp import Landmarks
+from .ramp import Landmarks, Trace, landmarks
 
 Floats = npt.NDArray[np.float64]
 
@@ -20,6 +21,7 @@ RUNS = 5  # short runs that a test can afford; with fewer the best is not seen f
 FEWEST = 10  # steps of one: with fewer, warm-up and decay are no longer there
 APART = 10**0.3  # between neighbouring candidates: an octave, half of what is told from noise
 TOLERANCE = 0.04  # of the whole fall: what a short run may lack of the best and still be as good (scripts/LOG.md)
+ABOVE = 0.1  # decades above the lowest as good, at most (scripts/LOG.md)
 
 
 @dataclass(frozen=True)
@@ -43,39 +45,43 @@ class Probe:
         """The mean loss of its last fifth, at least three steps; infinite where it diverged."""
         if len(self.loss) < self.steps or not np.isfinite(self.loss).all():
             return math.inf
-        return float(self.loss[-max(3, self.steps // 5) :].mean())
+        return float(self.loss[-_tail(self.steps) :].mean())
 
 
 @dataclass
 class Search:
     """Asks for short runs one by one, until it has seen the best from both sides or the steps are spent.
 
-    It begins at the ramp's knee, looks at its neighbours, and goes on to the side where the loss is lower.
+    It begins where the ramp says, looks at the neighbours, and goes on to the side where the loss is lower.
 
     Args:
-        ramp: what the ramp has shown.
+        ramp: the ramp's points.
         allowed: optimizer steps for all runs together.
         seeds: runs of each candidate.
 
-    >>> import numpy as np
-    >>> ramp = Landmarks(1e-4, 5e-4, 1e-3, 2e-3, 1e-2, 6.0, 5.0, 0.1, np.zeros(0))
-    >>> search = Search(ramp, 100)
+    >>> lrs = np.geomspace(1e-7, 1, 100)
+    >>> search = Search(Trace(lrs, 6 - 1 / (1 + 1e-3 / lrs) + lrs, lrs, lrs), 100)
     >>> while (lr := search.next()) is not None:
     ...     search.tell(Probe(lr, 0, np.full(20, 4 + abs(math.log10(lr / 4e-3))), 20))
     >>> [f"{probe.lr:.2g}" for probe in search.probes], search.steps
-    (['0.001', '0.002', '0.0005', '0.004', '0.0079'], 20)
+    (['0.0034', '0.0067', '0.0017', '0.0024'], 20)
     """
 
-    ramp: Landmarks
+    ramp: Trace
     allowed: int
     seeds: int = 1
     probes: list[Probe] = field(default_factory=list)
+
+    @cached_property
+    def landmarks(self) -> Landmarks:
+        """What the ramp has shown."""
+        return landmarks(self.ramp)
 
     @property
     def steps(self) -> int:
         """Optimizer steps of each run; 0 where there are too few for any, or nothing to start from."""
         each = self.allowed // (RUNS * self.seeds)
-        return each if each >= FEWEST and self.ramp.knee is not None else 0
+        return each if each >= FEWEST and self.landmarks.centre is not None else 0
 
     def tell(self, probe: Probe) -> None:
         """The outcome of what was asked for."""
@@ -83,14 +89,15 @@ class Search:
 
     def next(self) -> float | None:
         """The next peak to try; None where it is enough."""
-        if not self.steps or self.ramp.knee is None or len(self.probes) >= RUNS * self.seeds:
+        centre = self.landmarks.centre
+        if not self.steps or centre is None or len(self.probes) >= RUNS * self.seeds:
             return None
         seen = outcomes(self.probes)
         if len(seen) < 3:
-            return self.ramp.knee * (1.0, APART, 1 / APART)[len(seen)]
+            return centre * (1.0, APART, 1 / APART)[len(seen)]
         lrs, losses = list(seen), list(seen.values())
-        best, start = int(np.argmin(losses)), self.ramp.start
-        as_good = losses[best] + TOLERANCE * max(start - losses[best], 0.0)
+        best = int(np.argmin(losses))
+        as_good = losses[best] + TOLERANCE * max(start_of(self.probes, self.ramp, self.landmarks) - losses[best], 0.0)
         if losses[0] <= as_good:  # the lowest that was tried: there may be lower ones
             return lrs[0] / APART
         if best == len(lrs) - 1:
@@ -98,6 +105,22 @@ class Search:
         first = next(i for i, loss in enumerate(losses) if loss <= as_good)
         middle = math.sqrt(lrs[first] * lrs[first - 1])
         return middle if lrs[first] / middle > APART**0.4 else None
+
+
+def start_of(probes: Sequence[Probe], ramp: Trace, marks: Landmarks) -> float:
+    """The loss before learning, on the batches that `probes` end with where the ramp tells: it began with the same ones."""
+    steps = probes[0].steps if probes else 0
+    tail = slice(steps - _tail(steps), steps)
+    idle = marks.high if marks.low is None else marks.low
+    same = {probe.seed for probe in probes} == {0} and idle is not None
+    if same and steps <= marks.end and ramp.lr[steps - 1] <= (idle or 0.0) / 3:
+        return float(ramp.loss[tail].mean())
+    return marks.start
+
+
+def _tail(steps: int) -> int:
+    """Steps at the end of a short run that count: its last fifth, at least three."""
+    return max(3, steps // 5)
 
 
 def outcomes(probes: Sequence[Probe]) -> dict[float, float]:
@@ -112,30 +135,34 @@ def outcomes(probes: Sequence[Probe]) -> dict[float, float]:
     }
 
 
-def lowest_as_good(probes: Sequence[Probe], start: float, tolerance: float = TOLERANCE) -> float | None:
-    """The lowest peak whose short run is as good as the best one; between two that were tried where it lies there.
+def peak_of(probes: Sequence[Probe], start: float, tolerance: float = TOLERANCE) -> float | None:
+    """The peak that short runs speak for: a little above the lowest that is as good as the best of them.
 
-    Short runs cannot tell good peaks from those a little too high, which a long run pays for; so the lowest is taken.
+    In a training that begins from nothing a short run cannot tell a good peak from those far above, which a long run pays
+    for, so the best of them is only noise, and the lowest that is as good counts; where fine-tuning has a clear best, it
+    is near that one. So: half way from the lowest to the best, and at most a quarter above the lowest (scripts/LOG.md).
 
     Args:
         probes: what was tried.
         start: the loss before learning.
-        tolerance: how much of the fall from `start` a run may lack.
+        tolerance: how much of the fall from `start` a run may lack and still be as good.
 
     Returns:
         None where no run has learned anything.
 
-    >>> runs = [Probe(lr, 0, np.full(10, loss), 10) for lr, loss in ((1.0, 5.0), (2.0, 3.0), (4.0, 3.0), (8.0, 6.0))]
-    >>> round(lowest_as_good(runs, 6.0), 2)
-    1.92
+    >>> runs = [Probe(lr, 0, np.full(10, loss), 10) for lr, loss in ((1.0, 5.0), (2.0, 3.0), (4.0, 2.9), (8.0, 6.0))]
+    >>> round(peak_of(runs, 6.0), 2)
+    2.5
     """
     seen = outcomes(probes)
     lrs, losses = np.log10(list(seen)), np.minimum(list(seen.values()), start)
     if not len(lrs) or losses.min() >= start:
         return None
-    as_good = losses.min() + tolerance * (start - losses.min())
+    best = int(losses.argmin())
+    as_good = losses[best] + tolerance * (start - losses[best])
     first = int(np.flatnonzero(losses <= as_good)[0])
-    if first == 0:
-        return float(10 ** lrs[0])
-    share = (losses[first - 1] - as_good) / (losses[first - 1] - losses[first])
-    return float(10 ** (lrs[first - 1] + share * (lrs[first] - lrs[first - 1])))
+    lowest = lrs[first]
+    if first:  # between this one and the one below
+        share = (losses[first - 1] - as_good) / (losses[first - 1] - losses[first])
+        lowest = lrs[first - 1] + share * (lrs[first] - lrs[first - 1])
+    return float(10 ** (lowest + min((lrs[best] - lowest) / 2, ABOVE)))

@@ -99,8 +99,10 @@ class Landmarks:
         best: at which the smoothed loss is lowest.
         high: at which training turns unstable: the smoothed loss has risen again.
         start, lowest: the loss before learning and at its lowest, smoothed.
-        sigma: the noise of a single loss.
-        smooth: the smoothed losses, shape (n,), NaN behind divergence.
+        sigma: the noise of a single loss; error: that of the fall from `start` to `lowest`.
+        falling: whether the loss falls from the first points on, so that its beginning was not seen.
+        end: how many points come before divergence.
+        smooth: the smoothed losses, shape (n,), NaN from there on.
     """
 
     low: float | None
@@ -111,9 +113,27 @@ class Landmarks:
     start: float
     lowest: float
     sigma: float
+    error: float
+    falling: bool
+    end: int
     smooth: Floats = field(repr=False)
 
+    @property
+    def clarity(self) -> float:
+        """The fall of the loss in its standard errors; 0 where there is none."""
+        fall = self.start - self.lowest
+        return fall / self.error if fall > 0 and self.error > 0 else (math.inf if fall > 0 else 0.0)
 
+    @property
+    def centre(self) -> float | None:
+        """Where to look first: the knee where it can be seen in the noise, else well below where training turns unstable."""
+        if self.knee is not None and self.clarity >= CLEAR:
+            return self.knee
+        return None if self.high is None else self.high / BELOW
+
+
+CLEAR = 8.0  # standard errors: of the ramps of bench_range_test those from scratch have 10 to 140, fine-tuning 1 to 5
+BELOW = math.sqrt(10)  # the middle of the guide's "1 to 10 times below the blow-up"
 WIDTH = 0.175  # decades: the standard deviation of the smoothing; two and a half points of a hundred over seven decades
 KNEE = 0.2  # of the fall that is left at the knee
 _RISEN = 0.2  # of the fall, that the loss must have risen again by
@@ -128,11 +148,10 @@ def landmarks(ramp: Trace, width: float = WIDTH) -> Landmarks:
     end = before_divergence(ramp.loss)
     lr, loss = ramp.lr[:end], ramp.loss[:end]
     smooth = np.full(len(ramp), np.nan)
-    nothing = Landmarks(None, None, None, None, None, math.nan, math.nan, noise(ramp.loss), smooth)
-    if end < 3:
-        return nothing
-    sigma = noise(loss[: max(10, end // 3)])
-    start = float(np.median(loss[: max(5, end // 7)]))
+    if end < Divergence.FIRST:
+        return Landmarks(None, None, None, None, None, math.nan, math.nan, noise(loss), math.nan, False, end, smooth)
+    sigma, first_points = noise(loss), max(5, end // 7)
+    start = float(np.median(loss[:first_points]))
     points = (len(ramp) - 1) / math.log10(ramp.lr[-1] / ramp.lr[0])
     # A last few losses on the way up must not lift what comes before them.
     curve = smoothed(np.minimum(loss, start + 5 * sigma), width * points)
@@ -148,6 +167,9 @@ def landmarks(ramp: Trace, width: float = WIDTH) -> Landmarks:
         return None if at is None else float(lr[at])
 
     error = sigma / math.sqrt(max(3.5 * width * points, 1.0))  # of the smoothed curve
+    both = math.hypot(error, 1.25 * sigma / math.sqrt(first_points))  # a median has 1.25 times the error of a mean
+    at_first = float(np.polyfit(np.arange(first_points), loss[:first_points], 1)[0]) * first_points
+    slope_error = sigma * math.sqrt(12 / first_points)  # of a straight line's drop over its length
     low = first(curve < start - max(2 * error, _FALLEN * fall))
     falling = slice(low, best + 1)
     return Landmarks(
@@ -159,5 +181,8 @@ def landmarks(ramp: Trace, width: float = WIDTH) -> Landmarks:
         start=start,
         lowest=lowest,
         sigma=sigma,
+        error=both,
+        falling=-at_first > max(4 * slope_error, 2 * _FALLEN * fall),
+        end=end,
         smooth=smooth,
     )

@@ -17,14 +17,14 @@ from typing import Any, Literal
 import numpy as np
 
 from .history import as_float
-from .probing import TOLERANCE, Probe, lowest_as_good, outcomes
-from .ramp import WIDTH, Landmarks, Trace, landmarks
+from .probing import TOLERANCE, Probe, outcomes, peak_of, start_of
+from .ramp import CLEAR, WIDTH, Landmarks, Trace, landmarks
 
 Kind = Literal["no_descent", "diverged_at_once", "edge", "too_noisy"]
 Confidence = Literal["high", "medium", "low"]
 
-_SIGNS = 4.0  # standard errors of the smoothed loss, that a fall must be above
-_EDGE = 0.05  # of the ramp: a fall that begins within it began before, one that ends there goes on behind
+_SIGNS = 5.0  # standard errors that the fall of a ramp alone must be above: 4 in 1000 ramps of pure noise are
+_EDGE = 0.05  # of the ramp: a fall that ends there goes on behind it
 _USUAL = 1.5  # half width of an interval as a factor, where both readings are the same (bench_range_test: the median factor)
 _NEAR, _FAR = 2.0, 4.0  # factors between ramp and probes, within which they agree, and beyond which they do not
 
@@ -101,9 +101,11 @@ class RangeTest:
 
     @cached_property
     def readings(self) -> tuple[float, ...]:
-        """What ramp and probes say, each by itself."""
-        ours = (self.landmarks.knee, lowest_as_good(self.probes, self.landmarks.start, self.tolerance))
-        return tuple(one for one in ours if one is not None)
+        """What ramp and probes say, each by itself: the ramp only where its fall is clear of the noise."""
+        marks = self.landmarks
+        probed = peak_of(self.probes, start_of(self.probes, self.ramp, marks), self.tolerance)
+        ramped = marks.knee if marks.clarity >= CLEAR or (probed is None and marks.clarity >= _SIGNS) else None
+        return tuple(one for one in (ramped, probed) if one is not None)
 
     @cached_property
     def refusal(self) -> Refusal | None:
@@ -128,14 +130,17 @@ class RangeTest:
 
     @property
     def confidence(self) -> Confidence | None:
-        """``"high"`` where ramp and probes agree within a factor of 2, ``"low"`` where they differ by more than 4 or the
-        probes are missing."""
+        """How far to trust it.
+
+        ``"high"``: ramp and probes agree within a factor of 2. ``"medium"``: within 4, or the ramp was too noisy to be read
+        and the probes saw the best from both sides. ``"low"``: anything else, a ramp without probes among it.
+        """
         if self.refusal:
             return None
-        apart = max(self.readings) / min(self.readings)
-        if len(self.readings) < 2 or apart > _FAR:
-            return "low"
-        return "high" if apart <= _NEAR else "medium"
+        if len(self.readings) > 1:
+            apart = max(self.readings) / min(self.readings)
+            return "high" if apart <= _NEAR else "medium" if apart <= _FAR else "low"
+        return "medium" if _seen_from_both_sides(self.probes) else "low"
 
     @property
     def cost(self) -> tuple[int, int]:
@@ -260,6 +265,12 @@ def _word(value: float) -> float | str:
     return value if math.isfinite(value) else str(value)
 
 
+def _seen_from_both_sides(probes: tuple[Probe, ...]) -> bool:
+    """Whether there was a worse run below the best one, and one above it."""
+    seen = outcomes(probes)
+    return len(seen) > 2 and min(seen) < min(seen, key=lambda lr: seen[lr]) < max(seen)
+
+
 def _refusal(test: RangeTest) -> Refusal | None:
     """What speaks against naming a learning rate, the plainest first."""
     ramp, marks = test.ramp, test.landmarks
@@ -269,49 +280,38 @@ def _refusal(test: RangeTest) -> Refusal | None:
             f"all of {ramp.skipped} updates were skipped as their gradients overflowed; train in bf16 or fp32",
         )
     low, high = float(ramp.lr[0]), float(ramp.lr[-1])
-    known = int(np.isfinite(marks.smooth).sum())
-    if known < 10:
+    if marks.best is None:
         return Refusal(
             "diverged_at_once",
-            f"the loss diverged within {known} steps, at a learning rate of {ramp.lr[min(known, len(ramp) - 1)]:.2g}, before it "
+            f"the loss diverged at step {marks.end + 1}, at a learning rate of {ramp.lr[min(marks.end, len(ramp) - 1)]:.2g}, before it "
             f"could fall; start lower, or look for what makes it NaN at a learning rate that changes nothing",
             (low / 1000, low),
         )
-    points = (len(ramp) - 1) / math.log10(high / low) if high > low else 1.0
-    error = marks.sigma / math.sqrt(max(3.5 * test.width * points, 1.0))
-    fall = marks.start - marks.lowest
-    at = 0 if marks.best is None else int(np.searchsorted(ramp.lr, marks.best))
-    if fall <= _SIGNS * error:
-        if marks.high is None:
-            what = "is anything trainable, and do the labels belong to the inputs? If so, try a higher range"
-            wider = (high / 10, high * 1000)
-        else:
-            what = f"it rises from {marks.high:.2g} on; try a lower range, or more steps"
-            wider = (low / 1000, marks.high)
-        sentence = (
-            f"between {low:.2g} and {high:.2g} the loss never fell by more than its noise ({max(fall, 0):.2g} at most, noise "
-            f"{marks.sigma:.2g} a step); {what}"
-        )
-        return Refusal("no_descent", sentence, wider)
-    if marks.low is not None and marks.low <= ramp.lr[int(_EDGE * len(ramp))]:
+    if marks.falling:
         return Refusal(
             "edge",
             f"the loss falls from the first steps on, at {low:.2g}, so the range begins too high; start at {low / 1000:.2g}",
             (low / 1000, high),
         )
+    fall, at = max(marks.start - marks.lowest, 0.0), int(np.searchsorted(ramp.lr, marks.best))
     seen = outcomes(test.probes)
-    turned = len(seen) > 1 and min(seen, key=lambda lr: seen[lr]) < max(seen)  # a short run beyond the best was worse
-    if marks.high is None and at >= (1 - _EDGE) * (len(ramp) - 1) and not turned:
+    if not test.readings:
+        learned = f"between {low:.2g} and {high:.2g} the loss never fell by more than its noise ({fall:.2g} at most, noise "
+        learned += f"{marks.sigma:.2g} a step)"
+        if seen:
+            tried = ", ".join(f"{lr:.2g}" for lr in seen)
+            sentence = f"{learned}, and none of the short runs ({tried}) ended below the loss it began with; take a larger batch "
+            return Refusal("too_noisy", f"{sentence}(gradient_accumulation_steps), more seeds, or more steps")
+        if marks.high is not None:
+            sentence = f"{learned}, and turned unstable at {marks.high:.2g}; let short runs decide, or take more steps or a "
+            return Refusal("too_noisy", f"{sentence}larger batch (gradient_accumulation_steps)", (low, marks.high))
+        sentence = f"{learned}; is anything trainable, and do the labels belong to the inputs? If so, try a higher range"
+        return Refusal("no_descent", sentence, (high / 10, high * 1000))
+    if marks.high is None and at >= (1 - _EDGE) * (len(ramp) - 1) and not _seen_from_both_sides(test.probes):
         return Refusal(
             "edge",
             f"the loss still falls at the end of the range, at {high:.2g}, so the best value may lie beyond it; "
             f"end at {high * 1000:.2g}",
             (low, high * 1000),
-        )
-    if len(seen) > 1 and min(seen.values()) >= marks.start:
-        return Refusal(
-            "too_noisy",
-            f"the ramp found a fall of {fall:.2g}, but none of the short runs ({', '.join(f'{lr:.2g}' for lr in seen)}) ended "
-            f"below the loss they began with; take a larger batch (gradient_accumulation_steps), more seeds, or more steps",
         )
     return None

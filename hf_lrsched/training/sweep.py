@@ -15,7 +15,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..runs.probing import Probe, Search
-from ..runs.ramp import Divergence, landmarks
+from ..runs.ramp import Divergence
 from ..runs.range_test import RangeTest
 from ..schedules.checks import real, whole
 from .driven import Driver, driven
@@ -87,7 +87,7 @@ def find_lr(
             rule = Divergence()
             rates = np.geomspace(low, high, length) / plan.unit
             ramp = driven(trainer, kept, Driver(rates, plan.unit, stop=rule, progress=progress.step))
-            tried = _probes(trainer, kept, plan, Search(landmarks(ramp), allowed, seeds), progress)
+            tried = _probes(trainer, kept, plan, Search(ramp, allowed, seeds), progress)
         return RangeTest(ramp, tuple(tried), plan.name, plan.steps, float(trainer.args.learning_rate), plan.unit)
     finally:
         kept.close()

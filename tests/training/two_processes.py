@@ -31,7 +31,7 @@ def test_first(case: str, rank: int, folder: Path) -> None:
     for before in ("nothing", "test"):
         made = running(arguments(folder / f"{case}-{before}", **words))
         if before == "test":
-            found = find_lr(made, start_lr=1e-4, steps=40, budget=600)
+            found = find_lr(made, start_lr=1e-4, end_lr=1e3, steps=40, budget=600)
             said |= {"result": found.to_dict(), "processes": made.args.world_size}
         wrapped: set[str] = set()
         inner = made.training_step
