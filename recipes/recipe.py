@@ -60,7 +60,7 @@ class Peak:
 
     find_lr: bool = field(
         default=False,
-        metadata={"help": "Test learning rates first (100 steps, or 15 %% of a long run), report, and train at the peak found."},
+        metadata={"help": "Test learning rates first (100 steps, or 15 %% of the run), report, train at the peak found."},
     )
 
 
@@ -299,7 +299,7 @@ def _schedule(trainer: Trainer, tokens_per_step: float | None) -> hf_lrsched.Sch
 
 
 def find_peak(trainer: Trainer, budget: int | None = None) -> None:
-    """Tests learning rates on `trainer`, prints and saves what was found, and makes it the trainer's; stops where nothing was.
+    """Tests learning rates on `trainer`, prints and saves what was found, and makes it the peak; stops where nothing was.
 
     Args:
         trainer: ready to train.

@@ -15,7 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "recipes"))
 
@@ -197,9 +196,7 @@ TASKS: dict[str, Task] = {
     "pretrain-41k-wsd": Task(llama(32), source, 1500, (-5, 0), {**_PRETRAIN, "lr_scheduler_type": "wsd"}),
     "pretrain-130k-wsd": Task(llama(64), source, 1000, (-5, 0), {**_PRETRAIN, "lr_scheduler_type": "wsd"}),
     "pretrain-130k-cosine": Task(llama(64), source, 1000, (-5, 0), {**_PRETRAIN, **_COSINE}),
-    "pretrain-41k-sgd": Task(
-        llama(32), source, 1000, (-3, 2), {**_COSINE, "optim": "sgd", "optim_args": "momentum=0.9"}
-    ),
+    "pretrain-41k-sgd": Task(llama(32), source, 1000, (-3, 2), {**_COSINE, "optim": "sgd", "optim_args": "momentum=0.9"}),
     "finetune-130k": Task(pretrained_llama, documentation, 1000, (-6, -1), _COSINE),
     "lora-r4": Task(adapted(4), documentation, 1000, (-5, 0), _COSINE),
     "lora-r16": Task(adapted(16), documentation, 1000, (-5, 0), _COSINE),

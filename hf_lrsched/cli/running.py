@@ -89,13 +89,15 @@ def run(module: bool, command: tuple[str, ...]) -> None:
 @click.command("find-lr", context_settings={"allow_interspersed_args": False})
 @click.option("-m", "module", is_flag=True, help="SCRIPT is a module, as for python -m.")
 @click.option("--train", is_flag=True, help="Then train, at the peak that was found.")
-@click.option("--start_lr", "--start-lr", "start_lr", type=float, help="The ramp's first learning rate.  [default: 1e-7]")
-@click.option("--end_lr", "--end-lr", "end_lr", type=float, help="Its last; it stops before, where the loss diverges.  [default: 1]")
+@click.option("--start_lr", "--start-lr", "start_lr", type=float, help="Where the ramp begins.  [default: 1e-7]")
+@click.option("--end_lr", "--end-lr", "end_lr", type=float, help="Where it ends at the latest.  [default: 1]")
 @click.option("--steps", type=click.IntRange(min=1), help="Its optimizer steps.  [default: 100, or 5% of the run]")
-@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Orders of the data for each short run.")
+@click.option(
+    "--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Orders of the data a short run is made in."
+)
 @click.option("--budget", type=click.IntRange(min=1), help="The run's optimizer steps, where the script does not say.")
-@click.option("--ramp_only", "--ramp-only", "ramp_only", is_flag=True, help="No short runs: less sure, and a third of the time.")
-@click.option("--snapshot", default="memory", show_default=True, help="Where weights are kept meanwhile: memory, disk, a folder.")
+@click.option("--ramp_only", "--ramp-only", "ramp_only", is_flag=True, help="No short runs: less sure, and half the time.")
+@click.option("--snapshot", default="memory", show_default=True, help="Where weights wait: memory, disk, a folder.")
 @click.option(
     "-o",
     "--output",
@@ -103,9 +105,7 @@ def run(module: bool, command: tuple[str, ...]) -> None:
     help="The result, as JSON; a picture goes beside it.  [default: lr_range_test.json]",
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="SCRIPT [ARGS]...")
-def find_lr(
-    module: bool, train: bool, output: Path | None, ramp_only: bool, command: tuple[str, ...], **words: Any
-) -> None:
+def find_lr(module: bool, train: bool, output: Path | None, ramp_only: bool, command: tuple[str, ...], **words: Any) -> None:
     """Find the learning rate of a training script: an LR range test where it calls Trainer.train(); nothing in it is edited.
 
     SCRIPT is started as by `run`. Its training is not begun unless --train is given, and a training that follows is the one

@@ -43,9 +43,9 @@ class Trace:
 class Divergence:
     """Whether a loss that is told step by step has really diverged.
 
-    It has when the median of the last five is above the lowest such median by `SIGMAS` times the noise of a single loss and by
-    half of what was gained since the start; or when a loss is not finite. That is a difference, not a ratio: it
-    holds for negative losses, and for those that start high.
+    It has when the median of the last five is above the lowest such median by `SIGMAS` times the noise of a single loss and
+    half of what was gained since the start; or when a loss is not finite. That is a difference, not a ratio: it holds for
+    negative losses, and for those that start high.
 
     >>> rule = Divergence()
     >>> any(rule(loss) for loss in [-2.0, -2.1, -2.0, -2.1] * 10)
@@ -171,13 +171,13 @@ def landmarks(ramp: Trace, width: float = WIDTH) -> Landmarks:
     at_first = float(np.polyfit(np.arange(first_points), loss[:first_points], 1)[0]) * first_points
     slope_error = sigma * math.sqrt(12 / first_points)  # of a straight line's drop over its length
     low = first(curve < start - max(2 * error, _FALLEN * fall))
-    falling = slice(low, best + 1)
+    risen = first(curve > lowest + max(3 * error, _RISEN * fall), best)
     return Landmarks(
         low=rate(low),
-        steepest=None if low is None or low >= best else rate(low + int(np.gradient(curve)[falling].argmin())),
+        steepest=None if low is None or low >= best else rate(low + int(np.gradient(curve)[low : best + 1].argmin())),
         knee=rate(first(curve <= lowest + KNEE * fall)),
         best=rate(best),
-        high=rate(first(curve > lowest + max(3 * error, _RISEN * fall), best)) or (rate(end - 1) if end < len(ramp) else None),
+        high=rate(risen if risen is not None or end == len(ramp) else end - 1),
         start=start,
         lowest=lowest,
         sigma=sigma,

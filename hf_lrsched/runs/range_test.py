@@ -18,7 +18,7 @@ import numpy as np
 
 from .history import as_float
 from .probing import TOLERANCE, Probe, outcomes, peak_of, start_of
-from .ramp import CLEAR, WIDTH, Landmarks, Trace, landmarks
+from .ramp import CLEAR, WIDTH, Floats, Landmarks, Trace, landmarks
 
 Kind = Literal["no_descent", "diverged_at_once", "edge", "too_noisy"]
 Confidence = Literal["high", "medium", "low"]
@@ -204,18 +204,15 @@ class RangeTest:
         """
         try:
             ramp = data["ramp"]
-            columns = (np.array([as_float(value) for value in ramp[name]], dtype=np.float64) for name in _COLUMNS)
             probes = tuple(
-                Probe(
-                    float(one["lr"]),
-                    int(one["seed"]),
-                    np.array([as_float(value) for value in one["loss"]], dtype=np.float64),
-                    int(one["steps"]),
-                )
-                for one in data["probes"]
+                Probe(float(one["lr"]), int(one["seed"]), _array(one["loss"]), int(one["steps"])) for one in data["probes"]
             )
             return cls(
-                Trace(*columns, skipped=int(ramp["skipped"]), stopped=bool(ramp["stopped"])),
+                Trace(
+                    **{name: _array(ramp[name]) for name in _COLUMNS},
+                    skipped=int(ramp["skipped"]),
+                    stopped=bool(ramp["stopped"]),
+                ),
                 probes,
                 str(data["schedule"]),
                 int(data["steps"]),
@@ -260,6 +257,10 @@ class RangeTest:
 _COLUMNS = ("lr", "loss", "grad_norm", "update_ratio")
 
 
+def _array(values: list[Any]) -> Floats:
+    return np.array([as_float(value) for value in values], dtype=np.float64)
+
+
 def _word(value: float) -> float | str:
     """JSON has no NaN and no infinity, which are written as words."""
     return value if math.isfinite(value) else str(value)
@@ -281,10 +282,11 @@ def _refusal(test: RangeTest) -> Refusal | None:
         )
     low, high = float(ramp.lr[0]), float(ramp.lr[-1])
     if marks.best is None:
+        at = f"step {marks.end + 1}, at a learning rate of {ramp.lr[min(marks.end, len(ramp) - 1)]:.2g}"
         return Refusal(
             "diverged_at_once",
-            f"the loss diverged at step {marks.end + 1}, at a learning rate of {ramp.lr[min(marks.end, len(ramp) - 1)]:.2g}, before it "
-            f"could fall; start lower, or look for what makes it NaN at a learning rate that changes nothing",
+            f"the loss diverged at {at}, before it could fall; start lower, or look for what makes it NaN at a learning rate "
+            "that changes nothing",
             (low / 1000, low),
         )
     if marks.falling:
@@ -300,7 +302,9 @@ def _refusal(test: RangeTest) -> Refusal | None:
         learned += f"{marks.sigma:.2g} a step)"
         if seen:
             tried = ", ".join(f"{lr:.2g}" for lr in seen)
-            sentence = f"{learned}, and none of the short runs ({tried}) ended below the loss it began with; take a larger batch "
+            sentence = (
+                f"{learned}, and none of the short runs ({tried}) ended below the loss it began with; take a larger batch "
+            )
             return Refusal("too_noisy", f"{sentence}(gradient_accumulation_steps), more seeds, or more steps")
         if marks.high is not None:
             sentence = f"{learned}, and turned unstable at {marks.high:.2g}; let short runs decide, or take more steps or a "

@@ -13,8 +13,8 @@ Floats = npt.NDArray[np.float64]
 def smoothed(values: npt.ArrayLike, width: float) -> Floats:
     """`values` without most of their noise: at each point a straight line fitted to its neighbours, the near ones more.
 
-    It is centred, so a peak, a valley or an edge stays where it is, where an exponential mean moves it to the right; and it is
-    no lower at the ends. What is not finite is passed over, and is NaN in the result where no neighbour is finite.
+    It is centred, so a peak, a valley or an edge stays where it is, where an exponential mean moves it to the right. What is
+    not finite is passed over, and is NaN in the result where no neighbour is finite.
 
     Args:
         values: evenly spaced, shape (n,).

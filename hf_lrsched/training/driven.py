@@ -29,6 +29,7 @@ from .together import agreed
 _SAMPLE = 4096  # weights of a tensor that the size of an update is measured on
 _SKIPS = 20  # skipped updates in a row: a scaler that starts at 65536 is below 1 after 16
 
+
 class Driver(TrainerCallback):
     """Sets the learning rate of every update and notes what it did.
 
@@ -59,7 +60,7 @@ class Driver(TrainerCallback):
         self._loss: torch.Tensor | None = None
         self._norm: torch.Tensor | float | None = None
         self._base: list[float] = []
-        self._before: list[torch.Tensor] = []
+        self._before: torch.Tensor | None = None
         self._was_skipped = False
 
     # What host.py hands on
@@ -123,8 +124,9 @@ class Driver(TrainerCallback):
 
     def trace(self) -> Trace:
         """The points."""
-        columns = (self.lr, self.losses, self.norms, self.updates)
-        return Trace(*(np.array(column, dtype=np.float64) for column in columns), skipped=self.skipped, stopped=self.stopped)
+        columns = {"lr": self.lr, "loss": self.losses, "grad_norm": self.norms, "update_ratio": self.updates}
+        arrays = {name: np.array(values, dtype=np.float64) for name, values in columns.items()}
+        return Trace(**arrays, skipped=self.skipped, stopped=self.stopped)
 
 
 def driven(trainer: Any, kept: Kept, driver: Driver, *, seed: int | None = None) -> Trace:
@@ -147,7 +149,7 @@ def driven(trainer: Any, kept: Kept, driver: Driver, *, seed: int | None = None)
     if not driver.losses and not driver.skipped:
         raise ValueError("the training set gave no batch, so there is nothing to test on")
     if not driver.heard:
-        raise ValueError("no loss was seen: hf_lrsched.unregister() has taken its hooks out of Trainer; call register() first")
+        raise ValueError("no loss was seen, as hf_lrsched.unregister() took its hooks out of Trainer; call register() first")
     return driver.trace()
 
 
@@ -194,17 +196,18 @@ def _mean(loss: torch.Tensor) -> float:
     return float(reduce(loss.clone(), "mean") if PartialState().num_processes > 1 else loss)
 
 
-def _sample(model: Any) -> list[torch.Tensor]:
-    """Some of the weights that are trained, evenly spread."""
-    weights = [weight.detach().reshape(-1) for weight in model.parameters() if weight.requires_grad]
-    return [weight[:: max(1, weight.numel() // _SAMPLE)].float().clone() for weight in weights if weight.numel()]
+def _sample(model: Any) -> torch.Tensor | None:
+    """Some of the weights that are trained, evenly spread, as one row."""
+    weights = [weight.detach().reshape(-1) for weight in model.parameters() if weight.requires_grad and weight.numel()]
+    rows = [weight[:: max(1, weight.numel() // _SAMPLE)].float() for weight in weights]
+    return torch.cat([row.to(rows[0].device) for row in rows]) if rows else None
 
 
-def _moved(before: list[torch.Tensor], after: list[torch.Tensor]) -> float:
+def _moved(before: torch.Tensor | None, after: torch.Tensor | None) -> float:
     """The size of an update, over that of the weights."""
-    size = sum(float(weight.square().sum()) for weight in before)
-    moved = sum(float((new - old).square().sum()) for old, new in zip(before, after, strict=True))
-    return math.sqrt(moved / size) if size else math.nan
+    if before is None or after is None or not (size := float(before.norm())):
+        return math.nan
+    return float((after - before).norm()) / size
 
 
 def _set_momentum(group: dict[str, Any], value: float) -> None:

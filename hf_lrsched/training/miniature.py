@@ -60,9 +60,10 @@ def steps_of(trainer: Any) -> int:
         batches = len(loader)
     except TypeError:
         raise ValueError(
-            f"max_steps={args.max_steps} and the training set has no length, so nobody knows how long the run is; set max_steps"
+            f"max_steps={args.max_steps} and the training set has no length, so the run has no end that it knows; set max_steps"
         ) from None
-    return math.ceil(args.num_train_epochs * max(math.ceil(batches / args.gradient_accumulation_steps), 1))
+    per_epoch = max(math.ceil(batches / args.gradient_accumulation_steps), 1)
+    return math.ceil(float(args.num_train_epochs) * per_epoch)
 
 
 def miniature(trainer: Any, kept: Kept, steps: int | None = None) -> Miniature:

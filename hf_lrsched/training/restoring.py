@@ -26,6 +26,8 @@ _SMALL = 2**16  # elements of a tensor that is state, such as an epoch in shared
 _DEEP = 6  # wrappers around wrappers of a data set that are looked into
 _GENERATORS = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
 _CONTAINERS = (dict, list, set, deque)
+_FUNCTIONS = (ModuleType, type, FunctionType, BuiltinFunctionType, MethodType)
+_NO_PARTS = (*_FUNCTIONS, torch.nn.Module, torch.Tensor, datasets.Dataset)  # what data may hold and reading never changes
 
 
 class Kept:
@@ -193,14 +195,24 @@ def _parts(one: Any, deep: int = _DEEP, seen: set[int] | None = None) -> Iterato
         ValueError: for an iterator that cannot begin again.
     """
     seen = set() if seen is None else seen
-    passed = (ModuleType, type, FunctionType, BuiltinFunctionType, MethodType, torch.nn.Module, torch.Tensor, datasets.Dataset)
+    passed = (
+        ModuleType,
+        type,
+        FunctionType,
+        BuiltinFunctionType,
+        MethodType,
+        torch.nn.Module,
+        torch.Tensor,
+        datasets.Dataset,
+    )
     if id(one) in seen or isinstance(one, passed) or deep < 0:
         return
     seen.add(id(one))
     if isinstance(one, Iterator) and not hasattr(one, "__dict__") and not isinstance(one, io.IOBase):
         raise ValueError(
-            f"train_dataset reads from a {type(one).__name__}, which can be read once only, so the training would begin behind "
-            "what the test has read; give a data set whose __iter__ begins anew, such as IterableDataset.from_generator(function)"
+            f"train_dataset reads from a {type(one).__name__}, which can be read once only, so the training would begin "
+            "behind what the test has read; give a data set whose __iter__ begins anew, such as "
+            "IterableDataset.from_generator(function)"
         )
     within: Iterable[Any] = ()
     if isinstance(one, io.IOBase):
@@ -241,7 +253,7 @@ def _random_numbers() -> dict[str, Any]:
     device = _device_module()
     return {
         "python": random.getstate(),
-        "numpy": np.random.get_state(),  # noqa: NPY002  # the one that Trainer and data sets draw from
+        "numpy": np.random.get_state(),  # the one that Trainer and data sets draw from
         "torch": torch.get_rng_state(),
         "devices": None if device is None else device.get_rng_state_all(),
     }
@@ -249,7 +261,7 @@ def _random_numbers() -> dict[str, Any]:
 
 def _set_random_numbers(state: dict[str, Any]) -> None:
     random.setstate(state["python"])
-    np.random.set_state(state["numpy"])  # noqa: NPY002  # as above
+    np.random.set_state(state["numpy"])  # as above
     torch.set_rng_state(state["torch"])
     if state["devices"] is not None:
         _device_module().set_rng_state_all(state["devices"])

@@ -87,22 +87,23 @@ def find_lr(
             rule = Divergence()
             rates = np.geomspace(low, high, length) / plan.unit
             ramp = driven(trainer, kept, Driver(rates, plan.unit, stop=rule, progress=progress.step))
-            tried = _probes(trainer, kept, plan, Search(ramp, allowed, seeds), progress)
-        return RangeTest(ramp, tuple(tried), plan.name, plan.steps, float(trainer.args.learning_rate), plan.unit)
+            search = Search(ramp, allowed, seeds)
+            run_probes(trainer, kept, plan, search, progress)
+        return RangeTest(ramp, tuple(search.probes), plan.name, plan.steps, float(trainer.args.learning_rate), plan.unit)
     finally:
         kept.close()
 
 
-def _probes(trainer: Any, kept: Kept, plan: Miniature, search: Search, progress: _Progress) -> list[Probe]:
-    """The candidates of `search`, each trained in small."""
+def run_probes(trainer: Any, kept: Kept, plan: Miniature, search: Search, progress: _Progress | None = None) -> None:
+    """Trains the candidates of `search`, each in small, and tells it what came of them."""
     shares, momenta = plan.over(search.steps) if search.steps else (np.array([]), None)
+    step = None if progress is None else progress.step
     while (lr := search.next()) is not None:
-        for seed in range(search.seeds):
+        if progress is not None:
             progress.say(f"a short run at {lr:.2g}")
-            rates = shares * (lr / plan.unit)
-            driver = Driver(rates, plan.unit, momenta, stop=_not_finite, progress=progress.step)
+        for seed in range(search.seeds):
+            driver = Driver(shares * (lr / plan.unit), plan.unit, momenta, stop=_not_finite, progress=step)
             search.tell(Probe(lr, seed, driven(trainer, kept, driver, seed=_seed(trainer, seed)).loss, search.steps))
-    return search.probes
 
 
 def _seed(trainer: Any, number: int) -> int | None:
@@ -115,11 +116,12 @@ def _not_finite(loss: float) -> bool:
 
 
 def _check(start_lr: Any, end_lr: Any, steps: Any, budget: Any) -> tuple[float | None, float | None]:
-    ends = [None if given is None else real(name, given, above=0) for name, given in (("start_lr", start_lr), ("end_lr", end_lr))]
+    typed = (("start_lr", start_lr), ("end_lr", end_lr))
+    first, last = (None if given is None else real(name, given, above=0) for name, given in typed)
     for name, given, least in (("steps", steps, FEWEST), ("budget", budget, 1)):
         if given is not None and whole(name, given) < least:
             raise ValueError(f"{name}={given} must be {least} or more: fewer points show nothing")
-    return ends[0], ends[1]
+    return first, last
 
 
 def _usual_range(trainer: Any, kept: Kept) -> tuple[float, float]:

@@ -37,7 +37,9 @@ def found(losses: Any, *probes: Probe, seed: int | None = 0, sigma: float = SIGM
     return RangeTest(ramp(losses, seed, sigma), probes, "wsd", 1000, 1e-3, 1e-3)
 
 
-def runs(best: float, start: float = 4.0, width: float = 1.0, around: tuple[float, ...] = (-0.6, -0.3, 0, 0.3, 0.6)) -> list[Probe]:
+def runs(
+    best: float, start: float = 4.0, width: float = 1.0, around: tuple[float, ...] = (-0.6, -0.3, 0, 0.3, 0.6)
+) -> list[Probe]:
     """Short runs around 10^best, as good as one another above it, worse below."""
     return [Probe(10 ** (best + x), 0, np.full(20, start - 1.5 + 1.5 * max(-x, 0) / width), 20) for x in around]
 
@@ -192,22 +194,32 @@ def flat(value: float = 4.0) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("test", "kind", "sentence", "range"),
+    ("test", "kind", "sentence", "instead"),
     [
-        (found(flat()), "no_descent", r"between 1e-07 and 1 the loss never fell by more than its noise .* labels", (0.1, 1000)),
-        (found(flat() + np.exp(4 * (np.log10(LRS) + 3))), "too_noisy", r"and turned unstable at .*; let short runs decide", None),
+        (
+            found(flat()),
+            "no_descent",
+            r"between 1e-07 and 1 the loss never fell .* labels",
+            (0.1, 1000),
+        ),
+        (
+            found(flat() + np.exp(4 * (np.log10(LRS) + 3))),
+            "too_noisy",
+            r"and turned unstable at .*; let short runs",
+            None,
+        ),
         (found([4.0, math.nan]), "diverged_at_once", "diverged at step 2, at a learning rate of 1.2e-07", (1e-10, 1e-7)),
         (found(curve(-6.6, 0)), "edge", "falls from the first steps on, at 1e-07, so the range begins too high", (1e-10, 1)),
         (found(curve(-0.2, 3)), "edge", "still falls at the end of the range, at 1, .* end at 1e\\+03", (1e-7, 1000)),
         (found(flat(), *runs(-3, start=7.0)), "too_noisy", "none of the short runs .* take a larger batch", None),
     ],
 )
-def test_there_is_no_learning_rate_where_nothing_says_so(test: RangeTest, kind: str, sentence: str, range: Any) -> None:
+def test_there_is_no_learning_rate_where_nothing_says_so(test: RangeTest, kind: str, sentence: str, instead: Any) -> None:
     assert test.refusal is not None
     assert test.refusal.kind == kind
     assert re.search(sentence, test.refusal.sentence), test.refusal.sentence
     assert (test.lr, test.interval, test.confidence) == (None, None, None)
-    assert range is None or test.refusal.range == pytest.approx(range)
+    assert instead is None or test.refusal.range == pytest.approx(instead)
     assert str(test).startswith("no learning rate (wsd over 1000 steps): ")
 
 
@@ -239,7 +251,9 @@ def test_a_file_gives_it_back_and_can_be_read_otherwise(test: RangeTest, tmp_pat
     assert again.reread().to_dict() == test.to_dict()
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"ramp": {"lr": 3}}', json.dumps({**found(curve()).to_dict(), "steps": "x"})])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "{}", '{"ramp": {"lr": 3}}', json.dumps({**found(curve()).to_dict(), "steps": "x"})]
+)
 def test_a_file_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(ValueError, match=r"x\.json"):

@@ -20,8 +20,8 @@ from transformers import Trainer
 from hf_lrsched.training.driven import Driver, driven
 from hf_lrsched.training.restoring import Kept
 
-from .running import At, arguments, data, lrs
-from .test_trainer import Watch, same, tiny, weights
+from .running import At, arguments, lrs
+from .test_trainer import Watch, data, same, tiny, weights
 
 
 class Normed(nn.Module):
@@ -64,14 +64,15 @@ class Noisy(Dataset[Any]):
 
     def __init__(self) -> None:
         self.examples = data()
-        self.generators = [random.Random(0), np.random.default_rng(0), np.random.RandomState(0), torch.Generator()]
+        self.pure, self.numpy = random.Random(0), [np.random.default_rng(0), np.random.RandomState(0)]
+        self.torch = {"of mine": torch.Generator()}
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __getitem__(self, index: int) -> Any:
-        pure, new, old, tensor = self.generators
-        noise = pure.random() + new.random() + old.random() + torch.rand((), generator=tensor) + np.random.rand()
+        numpys = self.numpy[0].random() + self.numpy[1].random() + np.random.rand()
+        noise = self.pure.random() + numpys + torch.rand((), generator=self.torch["of mine"])
         return {**self.examples[index], "x": self.examples[index]["x"] + 0.1 * float(noise) + 0.1 * random.random()}
 
 
@@ -120,6 +121,7 @@ class Shaken:
         return {"x": shaken, "labels": torch.stack([torch.as_tensor(one["labels"]) for one in examples])}
 
 
+EVALUATED = {"eval_strategy": "steps", "eval_steps": 4}
 MADE: dict[str, Callable[[Path], dict[str, Any]]] = {
     "plain": lambda folder: {},
     "batch statistics": lambda folder: {"model": normed()},
@@ -133,9 +135,11 @@ MADE: dict[str, Callable[[Path], dict[str, Any]]] = {
     "accumulation": lambda folder: {"args": {"gradient_accumulation_steps": 3}},
     "bf16": lambda folder: {"args": {"bf16": True}},
     "a model made anew": lambda folder: {"model_init": normed},
-    "neftune and epochs": lambda folder: {"args": {"max_steps": -1, "num_train_epochs": 2, "data_seed": 7}},
+    "epochs": lambda folder: {"args": {"max_steps": -1, "num_train_epochs": 2, "data_seed": 7}},
     "theirs": lambda folder: {"args": {"lr_scheduler_type": "cosine", "warmup_steps": 3}},
-    "plateau": lambda folder: {"args": {"lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "steps", "eval_steps": 4}},
+    "plateau": lambda folder: {
+        "args": {"lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "steps", "eval_steps": 4}
+    },
 }
 
 
@@ -145,7 +149,9 @@ def made(case: str, folder: Path) -> Any:
     given = MADE[case](folder)
     args = arguments(folder, **{"max_steps": 12, "lr_scheduler_type": "wsd", **given.pop("args", {})})
     model = {} if "model_init" in given else {"model": tiny()}
-    return Trainer(**{**model, "args": args, "train_dataset": data(), "eval_dataset": data()[:8], "callbacks": [Watch()], **given})
+    return Trainer(
+        **{**model, "args": args, "train_dataset": data(), "eval_dataset": data()[:8], "callbacks": [Watch()], **given}
+    )
 
 
 def outcome(trainer: Any) -> tuple[Any, Any, Any]:
@@ -204,7 +210,8 @@ def test_so_it_is_when_the_sweep_fails(case: str, error: type[BaseException], tm
 def test_so_it_is_when_ctrl_c_falls_into_the_putting_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = made("batch statistics", tmp_path)
     before, kept = weights(trainer), Kept(trainer)
-    restore, calls = kept._tensors.restore, []
+    restore = kept._tensors.restore
+    calls: list[None] = []
 
     def interrupted() -> None:
         calls.append(None)
@@ -218,9 +225,7 @@ def test_so_it_is_when_ctrl_c_falls_into_the_putting_back(tmp_path: Path, monkey
     assert same(before, weights(trainer))
 
 
-def test_on_disk_only_what_is_trained_is_copied_and_nothing_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_disk_only_what_is_trained_is_copied_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer, before = made("adapters", tmp_path / "run"), weights(made("adapters", tmp_path / "other"))
     folder = tmp_path / "kept"
     folder.mkdir()
@@ -245,7 +250,8 @@ def test_on_disk_only_what_is_trained_is_copied_and_nothing_is_left(
 def test_an_optimizer_of_ones_own_goes_on_with_its_state_and_gradients_stay(tmp_path: Path) -> None:
     def given() -> Any:
         model = tiny()
-        optimizer = torch.optim.AdamW([{"params": [*model.hidden.parameters()], "lr": 1e-2}, {"params": [*model.head.parameters()]}])
+        groups: list[dict[str, Any]] = [{"params": [*model.hidden.parameters()], "lr": 1e-2}]
+        optimizer = torch.optim.AdamW([*groups, {"params": [*model.head.parameters()]}])
         for example in data()[:3]:
             model(example["x"][None], example["labels"][None])["loss"].backward()
             optimizer.step()

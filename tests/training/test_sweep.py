@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 
 def test_two_processes_find_the_same_and_then_train_as_without(tmp_path: Path) -> None:
     done = subprocess.run(

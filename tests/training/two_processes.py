@@ -1,7 +1,7 @@
 """Runs in two processes each: open-ended ones, of which one alone is told to cool down, and a range test before a training.
 
-The processes are forked from this one, which has imported everything: `python -m tests.training.two_processes FOLDER CASE...`;
-test_cooldown.py and test_sweep.py start it.
+The processes are forked from this one, which has imported everything; test_cooldown.py and test_sweep.py start it:
+`python -m tests.training.two_processes FOLDER CASE...`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from hf_lrsched import CooldownCallback, LRRecorder, find_lr
 
 from .running import At, arguments, lrs, running
 from .test_trainer import weights
-
 
 
 def test_first(case: str, rank: int, folder: Path) -> None:
