@@ -92,6 +92,11 @@ class Truth:
         a, b, _ = np.polyfit(self.at[middle - 1 : middle + 2], self.loss[middle - 1 : middle + 2], 2)
         self.best = 10 ** float(-b / (2 * a))
 
+    @staticmethod
+    def whole(found: dict[str, Any]) -> bool:
+        """Whether the valley has been trained with all seeds."""
+        return sum(len(seeds) == len(SEEDS) for seeds in found.get("loss", {}).values()) >= 7
+
     def regret(self, lr: float) -> float:
         """The loss at `lr`, in a straight line between runs, above that of the best run."""
         return float(np.interp(math.log10(lr), self.at, self.loss) - self.loss.min())
@@ -141,7 +146,8 @@ def suggestions(test: RangeTest) -> dict[str, float | None]:
 
 
 def score() -> None:
-    truth = {name: Truth(found) for name, found in json.loads(TRUTH.read_text()).items()}
+    trained = json.loads(TRUTH.read_text())
+    truth = {name: Truth(trained[name]) for name in TASKS if Truth.whole(trained.get(name, {}))}
     tests = {name: [RangeTest.of(one[str(seed)]) for seed in SEEDS] for name, one in json.loads(SWEEPS.read_text()).items()}
     said = {name: [suggestions(test) for test in tests[name]] for name in truth}
     rules = list(next(iter(said.values()))[0])

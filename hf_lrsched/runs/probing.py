@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from .ramp import Landmarks, Trace, landmarks
+from .ramp import CLEAR, Landmarks, Trace, landmarks
 
 Floats = npt.NDArray[np.float64]
 
@@ -21,6 +21,8 @@ RUNS = 5  # short runs that a test can afford; with fewer the best is not seen f
 FEWEST = 10  # steps of one: with fewer, warm-up and decay are no longer there
 APART = 10**0.3  # between neighbouring candidates: an octave, half of what is told from noise
 TOLERANCE = 0.04  # of the whole fall: what a short run may lack of the best and still be as good (scripts/LOG.md)
+_IDLE = 30.0  # times below the blow-up nothing is learned within a short run: twice the square of the guide's middle
+_LEARNED = 0.25  # of the noise of a single loss: recorded runs of fine-tuning fell by 1.2 and more, those of noise by 0.04
 ABOVE = 0.1  # decades above the lowest as good, at most (scripts/LOG.md)
 
 
@@ -110,12 +112,17 @@ class Search:
 def start_of(probes: Sequence[Probe], ramp: Trace, marks: Landmarks) -> float:
     """The loss before learning, on the batches that `probes` end with where the ramp tells: it began with the same ones."""
     steps = probes[0].steps if probes else 0
-    tail = slice(steps - _tail(steps), steps)
-    idle = marks.high if marks.low is None else marks.low
+    idle = marks.low if marks.clarity >= CLEAR else None if marks.high is None else marks.high / _IDLE
     same = {probe.seed for probe in probes} == {0} and idle is not None
     if same and steps <= marks.end and ramp.lr[steps - 1] <= (idle or 0.0) / 3:
-        return float(ramp.loss[tail].mean())
+        return float(ramp.loss[steps - _tail(steps) : steps].mean())
     return marks.start
+
+
+def have_learned(probes: Sequence[Probe], start: float, sigma: float) -> bool:
+    """Whether the best short run fell by more than the losses of single batches could make one believe."""
+    seen = outcomes(probes)
+    return bool(seen) and start - min(seen.values()) > _LEARNED * sigma
 
 
 def _tail(steps: int) -> int:

@@ -172,6 +172,9 @@ def landmarks(ramp: Trace, width: float = WIDTH) -> Landmarks:
     slope_error = sigma * math.sqrt(12 / first_points)  # of a straight line's drop over its length
     low = first(curve < start - max(2 * error, _FALLEN * fall))
     risen = first(curve > lowest + max(3 * error, _RISEN * fall), best)
+    if fall < CLEAR * both:  # the lowest may be anywhere: where it is above the start, and stays there
+        below = np.flatnonzero(curve <= start + 3 * both)
+        risen = int(below[-1]) + 1 if below.size and below[-1] + 1 < end else None
     return Landmarks(
         low=rate(low),
         steepest=None if low is None or low >= best else rate(low + int(np.gradient(curve)[low : best + 1].argmin())),

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .history import as_float
-from .probing import TOLERANCE, Probe, outcomes, peak_of, start_of
+from .probing import TOLERANCE, Probe, have_learned, outcomes, peak_of, start_of
 from .ramp import CLEAR, WIDTH, Floats, Landmarks, Trace, landmarks
 
 Kind = Literal["no_descent", "diverged_at_once", "edge", "too_noisy"]
@@ -103,7 +103,9 @@ class RangeTest:
     def readings(self) -> tuple[float, ...]:
         """What ramp and probes say, each by itself: the ramp only where its fall is clear of the noise."""
         marks = self.landmarks
-        probed = peak_of(self.probes, start_of(self.probes, self.ramp, marks), self.tolerance)
+        start = start_of(self.probes, self.ramp, marks)
+        learned = have_learned(self.probes, start, marks.sigma)
+        probed = peak_of(self.probes, start, self.tolerance) if learned else None
         ramped = marks.knee if marks.clarity >= CLEAR or (probed is None and marks.clarity >= _SIGNS) else None
         return tuple(one for one in (ramped, probed) if one is not None)
 
@@ -282,11 +284,11 @@ def _refusal(test: RangeTest) -> Refusal | None:
         )
     low, high = float(ramp.lr[0]), float(ramp.lr[-1])
     if marks.best is None:
-        at = f"step {marks.end + 1}, at a learning rate of {ramp.lr[min(marks.end, len(ramp) - 1)]:.2g}"
+        where = f"step {marks.end + 1}, at a learning rate of {ramp.lr[min(marks.end, len(ramp) - 1)]:.2g}"
         return Refusal(
             "diverged_at_once",
-            f"the loss diverged at {at}, before it could fall; start lower, or look for what makes it NaN at a learning rate "
-            "that changes nothing",
+            f"the loss diverged at {where}, before it could fall; start lower, or look for what makes it NaN at a rate that "
+            "changes nothing",
             (low / 1000, low),
         )
     if marks.falling:
@@ -302,9 +304,7 @@ def _refusal(test: RangeTest) -> Refusal | None:
         learned += f"{marks.sigma:.2g} a step)"
         if seen:
             tried = ", ".join(f"{lr:.2g}" for lr in seen)
-            sentence = (
-                f"{learned}, and none of the short runs ({tried}) ended below the loss it began with; take a larger batch "
-            )
+            sentence = f"{learned}, and that of the short runs ({tried}) did not either; take a larger batch "
             return Refusal("too_noisy", f"{sentence}(gradient_accumulation_steps), more seeds, or more steps")
         if marks.high is not None:
             sentence = f"{learned}, and turned unstable at {marks.high:.2g}; let short runs decide, or take more steps or a "

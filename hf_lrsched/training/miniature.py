@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from torch.optim.lr_scheduler import ReduceLROnPlateau
+from transformers import TrainingArguments
 
 from .recorder import lr_of, momentum_of
 from .restoring import Kept
@@ -52,7 +53,7 @@ def steps_of(trainer: Any) -> int:
     Raises:
         ValueError: for a stream without ``max_steps``.
     """
-    args = trainer.args
+    args: TrainingArguments = trainer.args
     if args.max_steps > 0:
         return int(args.max_steps)
     loader = trainer.get_train_dataloader()
@@ -60,10 +61,10 @@ def steps_of(trainer: Any) -> int:
         batches = len(loader)
     except TypeError:
         raise ValueError(
-            f"max_steps={args.max_steps} and the training set has no length, so the run has no end that it knows; set max_steps"
+            f"max_steps={args.max_steps} and the training set has no length, so the run has no known end; set max_steps"
         ) from None
     per_epoch = max(math.ceil(batches / args.gradient_accumulation_steps), 1)
-    return math.ceil(float(args.num_train_epochs) * per_epoch)
+    return math.ceil(args.num_train_epochs * per_epoch)
 
 
 def miniature(trainer: Any, kept: Kept, steps: int | None = None) -> Miniature:

@@ -211,7 +211,12 @@ def flat(value: float = 4.0) -> Any:
         (found([4.0, math.nan]), "diverged_at_once", "diverged at step 2, at a learning rate of 1.2e-07", (1e-10, 1e-7)),
         (found(curve(-6.6, 0)), "edge", "falls from the first steps on, at 1e-07, so the range begins too high", (1e-10, 1)),
         (found(curve(-0.2, 3)), "edge", "still falls at the end of the range, at 1, .* end at 1e\\+03", (1e-7, 1000)),
-        (found(flat(), *runs(-3, start=7.0)), "too_noisy", "none of the short runs .* take a larger batch", None),
+        (
+            found(flat(), *runs(-3, start=7.0)),
+            "too_noisy",
+            "that of the short runs .* did not either; take a larger batch",
+            None,
+        ),
     ],
 )
 def test_there_is_no_learning_rate_where_nothing_says_so(test: RangeTest, kind: str, sentence: str, instead: Any) -> None:

@@ -64,14 +64,14 @@ class Noisy(Dataset[Any]):
 
     def __init__(self) -> None:
         self.examples = data()
-        self.pure, self.numpy = random.Random(0), [np.random.default_rng(0), np.random.RandomState(0)]
+        self.pure, self.new, self.old = random.Random(0), np.random.default_rng(0), [np.random.RandomState(0)]
         self.torch = {"of mine": torch.Generator()}
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __getitem__(self, index: int) -> Any:
-        numpys = self.numpy[0].random() + self.numpy[1].random() + np.random.rand()
+        numpys = self.new.random() + self.old[0].rand() + np.random.rand()
         noise = self.pure.random() + numpys + torch.rand((), generator=self.torch["of mine"])
         return {**self.examples[index], "x": self.examples[index]["x"] + 0.1 * float(noise) + 0.1 * random.random()}
 
