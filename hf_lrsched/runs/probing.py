@@ -142,6 +142,12 @@ def outcomes(probes: Sequence[Probe]) -> dict[float, float]:
     }
 
 
+def seen_from_both_sides(probes: Sequence[Probe]) -> bool:
+    """Whether there was a worse run below the best one, and one above it."""
+    seen = outcomes(probes)
+    return len(seen) > 2 and min(seen) < min(seen, key=lambda lr: seen[lr]) < max(seen)
+
+
 def peak_of(probes: Sequence[Probe], start: float, tolerance: float = TOLERANCE) -> float | None:
     """The peak that short runs speak for: a little above the lowest that is as good as the best of them.
 

@@ -17,32 +17,15 @@ from typing import Any, Literal
 import numpy as np
 
 from .history import as_float
-from .probing import TOLERANCE, Probe, have_learned, outcomes, peak_of, start_of
+from .probing import TOLERANCE, Probe, have_learned, peak_of, seen_from_both_sides, start_of
 from .ramp import CLEAR, WIDTH, Floats, Landmarks, Trace, landmarks
+from .refusal import Refusal, refusal_of
 
-Kind = Literal["no_descent", "diverged_at_once", "edge", "too_noisy"]
 Confidence = Literal["high", "medium", "low"]
 
 _SIGNS = 5.0  # standard errors that the fall of a ramp alone must be above: 4 in 1000 ramps of pure noise are
-_EDGE = 0.05  # of the ramp: a fall that ends there goes on behind it
 _USUAL = 1.5  # half width of an interval as a factor, where both readings are the same (bench_range_test: the median factor)
 _NEAR, _FAR = 2.0, 4.0  # factors between ramp and probes, within which they agree, and beyond which they do not
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why there is no suggestion, and what to do.
-
-    Args:
-        kind: ``"no_descent"``, ``"diverged_at_once"``, ``"edge"`` (the best value lies at an end of the range, or beyond
-            it) or ``"too_noisy"``.
-        sentence: the same for people, with the numbers.
-        range: the range to try instead; None where another would not help.
-    """
-
-    kind: Kind
-    sentence: str
-    range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +95,7 @@ class RangeTest:
     @cached_property
     def refusal(self) -> Refusal | None:
         """Why there is no suggestion; None where there is one."""
-        return _refusal(self)
+        return refusal_of(self)
 
     @property
     def lr(self) -> float | None:
@@ -142,7 +125,7 @@ class RangeTest:
         if len(self.readings) > 1:
             apart = max(self.readings) / min(self.readings)
             return "high" if apart <= _NEAR else "medium" if apart <= _FAR else "low"
-        return "medium" if _seen_from_both_sides(self.probes) else "low"
+        return "medium" if seen_from_both_sides(self.probes) else "low"
 
     @property
     def cost(self) -> tuple[int, int]:
@@ -266,56 +249,3 @@ def _array(values: list[Any]) -> Floats:
 def _word(value: float) -> float | str:
     """JSON has no NaN and no infinity, which are written as words."""
     return value if math.isfinite(value) else str(value)
-
-
-def _seen_from_both_sides(probes: tuple[Probe, ...]) -> bool:
-    """Whether there was a worse run below the best one, and one above it."""
-    seen = outcomes(probes)
-    return len(seen) > 2 and min(seen) < min(seen, key=lambda lr: seen[lr]) < max(seen)
-
-
-def _refusal(test: RangeTest) -> Refusal | None:
-    """What speaks against naming a learning rate, the plainest first."""
-    ramp, marks = test.ramp, test.landmarks
-    if not len(ramp):
-        return Refusal(
-            "diverged_at_once",
-            f"all of {ramp.skipped} updates were skipped as their gradients overflowed; train in bf16 or fp32",
-        )
-    low, high = float(ramp.lr[0]), float(ramp.lr[-1])
-    if marks.best is None:
-        where = f"step {marks.end + 1}, at a learning rate of {ramp.lr[min(marks.end, len(ramp) - 1)]:.2g}"
-        return Refusal(
-            "diverged_at_once",
-            f"the loss diverged at {where}, before it could fall; start lower, or look for what makes it NaN at a rate that "
-            "changes nothing",
-            (low / 1000, low),
-        )
-    if marks.falling:
-        return Refusal(
-            "edge",
-            f"the loss falls from the first steps on, at {low:.2g}, so the range begins too high; start at {low / 1000:.2g}",
-            (low / 1000, high),
-        )
-    fall, at = max(marks.start - marks.lowest, 0.0), int(np.searchsorted(ramp.lr, marks.best))
-    seen = outcomes(test.probes)
-    if not test.readings:
-        learned = f"between {low:.2g} and {high:.2g} the loss never fell by more than its noise ({fall:.2g} at most, noise "
-        learned += f"{marks.sigma:.2g} a step)"
-        if seen:
-            tried = ", ".join(f"{lr:.2g}" for lr in seen)
-            sentence = f"{learned}, and that of the short runs ({tried}) did not either; take a larger batch "
-            return Refusal("too_noisy", f"{sentence}(gradient_accumulation_steps), more seeds, or more steps")
-        if marks.high is not None:
-            sentence = f"{learned}, and turned unstable at {marks.high:.2g}; let short runs decide, or take more steps or a "
-            return Refusal("too_noisy", f"{sentence}larger batch (gradient_accumulation_steps)", (low, marks.high))
-        sentence = f"{learned}; is anything trainable, and do the labels belong to the inputs? If so, try a higher range"
-        return Refusal("no_descent", sentence, (high / 10, high * 1000))
-    if marks.high is None and at >= (1 - _EDGE) * (len(ramp) - 1) and not _seen_from_both_sides(test.probes):
-        return Refusal(
-            "edge",
-            f"the loss still falls at the end of the range, at {high:.2g}, so the best value may lie beyond it; "
-            f"end at {high * 1000:.2g}",
-            (low, high * 1000),
-        )
-    return None
