@@ -29,7 +29,7 @@ from transformers import (
     Trainer,
     get_scheduler,
 )
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined]  # trl exports them lazily
 
 from hf_lrsched import find_lr, register, unregister
 from hf_lrsched.training.asked import use
@@ -177,7 +177,8 @@ def with_lora(folder: Path) -> Any:
 def sequence_to_sequence(folder: Path) -> Any:
     torch.manual_seed(0)
     size: dict[str, Any] = {"d_model": 16, "d_ff": 16, "d_kv": 8, "num_layers": 1, "num_heads": 2, "vocab_size": 16}
-    model = T5ForConditionalGeneration(T5Config(decoder_start_token_id=0, pad_token_id=0, dropout_rate=0.1, **size))
+    size |= {"decoder_start_token_id": 0, "pad_token_id": 0, "dropout_rate": 0.1}
+    model = T5ForConditionalGeneration(T5Config(**size))
     rng = np.random.default_rng(0)
     rows = [{"input_ids": row.tolist(), "labels": row.tolist()} for row in rng.integers(1, 16, (64, 6))]
     words: dict[str, Any] = {"max_steps": 600, "learning_rate": 1e-3, "per_device_train_batch_size": 8, "use_cpu": True}

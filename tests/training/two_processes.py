@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import torch
 
 from hf_lrsched import CooldownCallback, LRRecorder, find_lr
 
+from .forked import in_two
 from .running import At, arguments, lrs, running
 from .test_trainer import weights
 
@@ -69,36 +68,7 @@ def train(case: str, rank: int, folder: Path) -> None:
     return None
 
 
-def start(case: str, folder: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    children = []
-    for rank in (0, 1):
-        if child := os.fork():
-            children.append(child)
-            continue
-        try:
-            group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            os.environ.update({name: str(value) for name, value in group.items()}, ACCELERATE_USE_CPU="true")
-            train(case, rank, folder)
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-    ended = []
-    while children:
-        child, status = os.wait()
-        children.remove(child)
-        ended.append(os.waitstatus_to_exitcode(status))
-        if ended[-1]:
-            for other in children:
-                os.kill(other, signal.SIGKILL)
-    if any(ended):
-        sys.exit(f"{case}: exit codes {ended}")
-
-
 if __name__ == "__main__":
     torch.set_num_threads(1)
     for each in sys.argv[2:]:
-        start(each, Path(sys.argv[1]))
+        in_two(each, lambda rank, case=each: train(case, rank, Path(sys.argv[1])))  # type: ignore[misc]  # a default binds it
