@@ -126,12 +126,14 @@ class Landmarks:
 
     @property
     def centre(self) -> float | None:
-        """Where to look first: the knee where it can be seen in the noise, else well below where training turns unstable."""
-        if self.knee is not None and self.clarity >= CLEAR:
-            return self.knee
-        return None if self.high is None else self.high / BELOW
+        """Where to look first: the knee where it is clear of the noise, else well below where training turns unstable, else
+        the knee as it is; None where there is no fall at all."""
+        if self.high is not None and self.clarity < CLEAR:
+            return self.high / BELOW
+        return self.knee if self.clarity >= VISIBLE else None
 
 
+VISIBLE = 2.5  # standard errors, from which short runs are worth their steps
 CLEAR = 8.0  # standard errors: of the ramps of bench_range_test those from scratch have 10 to 140, fine-tuning 1 to 5
 BELOW = math.sqrt(10)  # the middle of the guide's "1 to 10 times below the blow-up"
 WIDTH = 0.175  # decades: the standard deviation of the smoothing; two and a half points of a hundred over seven decades

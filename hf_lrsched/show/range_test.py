@@ -24,7 +24,7 @@ def picture(test: RangeTest, file: str | Path | None = None) -> Figure:
         test: what was found.
         file: where the picture goes, by its ending (.png, .svg, .pdf); written beside and moved into place.
 
-    >>> from hf_lrsched.runs.range_test import Trace
+    >>> from hf_lrsched.runs.ramp import Trace
     >>> rates = np.geomspace(1e-7, 1, 100)
     >>> ramp = Trace(rates, 4 - 1.5 / (1 + 1e-3 / rates) + rates / 0.02, 1 + rates, rates)
     >>> [axes.get_ylabel() for axes in picture(RangeTest(ramp, (), "wsd", 1000, 1e-3, 1e-3)).axes]
@@ -91,7 +91,7 @@ def _draw_probes(axes: Axes, test: RangeTest) -> None:
 def text(test: RangeTest) -> str:
     """The report: the suggestion or the refusal, what it rests on, and what it is for.
 
-    >>> from hf_lrsched.runs.range_test import Trace
+    >>> from hf_lrsched.runs.ramp import Trace
     >>> rates = np.geomspace(1e-7, 1, 100)
     >>> losses = 4 - 1.5 / (1 + (1e-3 / rates) ** 1.3) + (rates / 0.02) ** 2
     >>> print(text(RangeTest(Trace(rates, losses, losses, rates), (), "wsd", 1000, 1e-3, 1e-3)))

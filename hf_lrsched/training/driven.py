@@ -8,7 +8,6 @@ What it does not know: which learning rates, and what the points mean (`sweep`).
 
 from __future__ import annotations
 
-import copy
 import gc
 import math
 from collections.abc import Callable, Sequence
@@ -19,10 +18,10 @@ import numpy.typing as npt
 import torch
 from accelerate import PartialState
 from accelerate.utils import reduce
-from torch.optim.lr_scheduler import LambdaLR
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..runs.ramp import Trace
+from . import host
 from .restoring import Kept
 from .together import agreed
 
@@ -142,7 +141,9 @@ def driven(trainer: Any, kept: Kept, driver: Driver, *, seed: int | None = None)
         ValueError: where no batch or no loss was seen.
     """
     try:
-        _arrange(trainer, driver, seed)
+        driver.scaled = getattr(trainer.accelerator, "scaler", None) is not None
+        # The driver ends it; skipped updates do not count.
+        host.lend(trainer, driver, 2 * len(driver.rates) + _SKIPS, seed)
         trainer.train()
     finally:
         _put_back(kept)
@@ -162,32 +163,6 @@ def _put_back(kept: Kept) -> None:
     finally:
         if PartialState().num_processes > 1:
             gc.collect()  # what DDP has hung on the weights goes with it
-
-
-def _arrange(trainer: Any, driver: Driver, seed: int | None) -> None:
-    """Makes the next ``trainer.train()`` the driver's own."""
-    args = trainer.args = copy.copy(trainer.args)
-    args.max_steps = 2 * len(driver.rates) + _SKIPS  # the driver ends it; skipped updates do not count
-    args.eval_on_start = args.load_best_model_at_end = args.push_to_hub = False
-    args.logging_nan_inf_filter, args.skip_memory_metrics = False, True
-    driver.scaled = getattr(trainer.accelerator, "scaler", None) is not None
-    trainer.callback_handler.callbacks = [driver]
-    trainer.lr_scheduler = None
-
-    def create_scheduler(num_training_steps: int, optimizer: Any = None) -> Any:
-        trainer.lr_scheduler = LambdaLR(trainer.optimizer if optimizer is None else optimizer, _as_it_is)
-        return trainer.lr_scheduler
-
-    trainer.create_scheduler = create_scheduler
-    if seed is not None:
-        args.seed = args.data_seed = seed
-        if getattr(trainer.accelerator.dataloader_config, "data_seed", None) is not None:
-            trainer.accelerator.dataloader_config.data_seed = seed
-        set_seed(seed)
-
-
-def _as_it_is(step: int) -> float:
-    return 1.0
 
 
 def _mean(loss: torch.Tensor) -> float:

@@ -20,6 +20,12 @@ One of the two files that touch Transformers' internals. All of them, and each i
 - ``args.lr_scheduler_type`` of a ``training_args.bin`` that was saved under one of our names is a plain string, so that the
   file opens anywhere; a model card then ends in ``AttributeError: 'str' object has no attribute 'value'``. It is made a
   ``SchedulerType`` again as the training begins.
+- For a range test: ``Trainer.create_scheduler`` is called where ``lr_scheduler`` is None, also one of the instance's own;
+  ``callback_handler.callbacks`` alone is told of events, and ends a run by ``control.should_training_stop``; what a training
+  changes beside model, optimizer and data are the attributes of the Trainer, its ``args``, ``state``, ``control``,
+  ``callback_handler`` and ``accelerator``, and accelerate's ``GradientState``; ``is_in_train`` says that one goes on,
+  ``is_deepspeed_enabled`` and ``is_fsdp_enabled`` that the weights are spread over processes.
+  tests/training/test_restoring.py holds all of it, on the oldest Transformers as well.
 - ``transformers.integrations``: a tracker is a callback, listed in ``INTEGRATION_TO_CALLBACK``, that sends what it gets in
   ``on_log``. Pictures go to TensorBoardCallback's ``tb_writer``, WandbCallback's ``_wandb`` and TrackioCallback's
   ``_trackio``, the libraries' own objects; they are there from ``on_train_begin`` until ``on_train_end``.
@@ -29,6 +35,7 @@ Importing this module loads neither torch nor transformers; `mend` is called whe
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -221,6 +228,64 @@ def _handing_on(hears: str) -> Callable[..., Any]:
         return result
 
     return hand_on
+
+
+def lend(trainer: Any, callback: Any, steps: int, seed: int | None) -> None:
+    """Makes the next ``train()`` one that `callback` alone rules: it sets every learning rate, and ends the run.
+
+    Args:
+        trainer: not in training; what is changed here, `belongings` hold.
+        callback: the only one that is called.
+        steps: more than the run will take.
+        seed: for another order of the data, and other dropout, than the Trainer's own.
+    """
+    from torch.optim.lr_scheduler import LambdaLR
+    from transformers import set_seed
+
+    args = trainer.args = copy.copy(trainer.args)
+    args.max_steps = steps
+    args.eval_on_start = args.load_best_model_at_end = args.push_to_hub = False
+    args.logging_nan_inf_filter, args.skip_memory_metrics = False, True
+    trainer.callback_handler.callbacks = [callback]
+    trainer.lr_scheduler = None
+
+    def create_scheduler(num_training_steps: int, optimizer: Any = None) -> Any:
+        trainer.lr_scheduler = LambdaLR(trainer.optimizer if optimizer is None else optimizer, _as_it_is)
+        return trainer.lr_scheduler
+
+    trainer.create_scheduler = create_scheduler
+    if seed is not None:
+        args.seed = args.data_seed = seed
+        if getattr(trainer.accelerator.dataloader_config, "data_seed", None) is not None:
+            trainer.accelerator.dataloader_config.data_seed = seed
+        set_seed(seed)
+
+
+def _as_it_is(step: int) -> float:
+    return 1.0
+
+
+def belongings(trainer: Any) -> list[dict[str, Any]]:
+    """The attributes that a training changes, beside those of model, optimizer, scheduler and data."""
+    from accelerate.state import GradientState
+
+    accelerator = trainer.accelerator
+    owners = (trainer.args, trainer.state, trainer.control, trainer.callback_handler, accelerator)
+    loading = getattr(accelerator, "dataloader_config", None)
+    return [vars(one) for one in (*owners, *([] if loading is None else [loading]), GradientState(), trainer)]
+
+
+def why_not_put_back(trainer: Any) -> str:
+    """Why the state of `trainer` cannot be kept and put back; empty where it can."""
+    if trainer.is_in_train:
+        return "the Trainer is training; call find_lr before train(), or after it has returned"
+    for enabled, name in ((trainer.is_deepspeed_enabled, "DeepSpeed"), (trainer.is_fsdp_enabled, "FSDP")):
+        if enabled:
+            return (
+                f"under {name} each process holds a part of the weights, and putting them back is not proven there; run "
+                "find_lr with DDP or on one GPU (a LoRA sweep, or a smaller model of the same kind)"
+            )
+    return ""
 
 
 def is_over(logs: dict[str, Any]) -> bool:

@@ -18,8 +18,9 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
-from accelerate.state import GradientState
 from safetensors.torch import load_file, save_file
+
+from . import host
 
 _LONG = 1000  # items of a container that is data, not state: it is put back, but not looked into
 _SMALL = 2**16  # elements of a tensor that is state, such as an epoch in shared memory, and not data
@@ -48,7 +49,8 @@ class Kept:
     """
 
     def __init__(self, trainer: Any, snapshot: str | Path = "memory") -> None:
-        _check(trainer)
+        if reason := host.why_not_put_back(trainer):
+            raise ValueError(reason)
         self._tensors = _Tensors(snapshot)
         self._seen: set[int] = set()
         self._contents: list[tuple[Any, Any]] = []
@@ -78,10 +80,8 @@ class Kept:
             self._keep_optimizer(trainer.optimizer)
         if trainer.lr_scheduler is not None:
             self._note(vars(trainer.lr_scheduler), 2)
-        for one in (trainer.args, trainer.state, trainer.control, trainer.callback_handler, trainer.accelerator):
-            self._note(vars(one), 2)
-        self._note(vars(GradientState()), 2)
-        self._note(vars(trainer), 4)
+        for attributes in host.belongings(trainer):
+            self._note(attributes, 4)
 
     def _keep_model(self, model: torch.nn.Module) -> None:
         self._seen.add(id(model))
@@ -175,17 +175,6 @@ class _Tensors:
         self._kept, self._copies = {}, {}
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _check(trainer: Any) -> None:
-    if trainer.is_in_train:
-        raise ValueError("the Trainer is training; call find_lr before train(), or after it has returned")
-    for enabled, name in ((trainer.is_deepspeed_enabled, "DeepSpeed"), (trainer.is_fsdp_enabled, "FSDP")):
-        if enabled:
-            raise ValueError(
-                f"under {name} each process holds a part of the weights, and putting them back is not proven there; run "
-                "find_lr with DDP or on one GPU (a LoRA sweep, or a smaller model of the same kind)"
-            )
 
 
 def _parts(one: Any, deep: int = _DEEP, seen: set[int] | None = None) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""The contract and the registration against the oldest supported Transformers, laid over the same torch."""
+"""The contract, the registration and the range test on the oldest supported Transformers, laid over the same torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ OLDEST = "5.0.0"
 PROGRAM = f"""
 import sys
 import pytest
-failed = pytest.main(["-p", "no:cacheprovider", "tests/training/test_contract.py", "tests/training/test_registration.py"])
+files = ["contract", "registration", "restoring"]
+failed = pytest.main(["-p", "no:cacheprovider", *(f"tests/training/test_{{name}}.py" for name in files)])
 import transformers
 if transformers.__version__ != "{OLDEST}":
     sys.exit("Transformers is " + transformers.__version__ + ", not {OLDEST}")
@@ -22,7 +23,7 @@ sys.exit(failed)
 """
 
 
-def test_the_contract_and_the_registration_hold_with_the_oldest_transformers() -> None:
+def test_contract_registration_and_range_test_hold_with_the_oldest_transformers() -> None:
     assert (OVERLAY / "transformers").is_dir(), f"{OVERLAY.relative_to(ROOT)} is absent: run make test"
     path = os.pathsep.join([str(OVERLAY), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
