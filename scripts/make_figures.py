@@ -1,14 +1,15 @@
-"""The pictures of the README, in docs/figures: a thumbnail of every schedule of the catalogue, and with RUN a run's.
+"""The pictures of the README, in docs/figures: every schedule of the catalogue, a range test, and with RUN a run.
 
 python scripts/make_figures.py [RUN]      RUN: the folder of a run with LRRecorder, such as runs/pretrain
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
-from hf_lrsched import CATALOGUE, build, plot, read_history
+from hf_lrsched import CATALOGUE, RangeTest, build, plot, read_history
 
 FIGURES = Path(__file__).parent.parent / "docs" / "figures"
 
@@ -38,6 +39,8 @@ def main() -> None:
     FIGURES.mkdir(parents=True, exist_ok=True)
     for name in CATALOGUE:
         plot.thumbnail(build(name, 400, **SHOWN.get(name, {})), FIGURES / f"{name}.svg")
+    recorded = json.loads((Path(__file__).parent / "bench_range_test_sweeps.json").read_text())
+    plot.range_test(RangeTest.of(recorded["pretrain-130k-cosine"]["0"]), FIGURES / "range_test.png")
     for run in sys.argv[1:2]:
         plot.lr_and_loss(read_history(run), FIGURES / "run.png")
 

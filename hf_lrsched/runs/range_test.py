@@ -68,14 +68,19 @@ class RangeTest:
         return landmarks(self.ramp, self.width)
 
     @property
+    def readable(self) -> bool:
+        """Whether the ramp's fall stands out of the noise; where it does not, the probes alone decide."""
+        return self.landmarks.clarity >= _SIGNS
+
+    @property
     def lr_low(self) -> float | None:
-        """Where the loss begins to fall."""
-        return self.landmarks.low
+        """Where the loss begins to fall; None where the fall does not stand out of the noise."""
+        return self.landmarks.low if self.readable else None
 
     @property
     def lr_steepest(self) -> float | None:
-        """Where it falls fastest: stable, and 2 to 5 times below the best peak (laws.md, 6D)."""
-        return self.landmarks.steepest
+        """Where it falls fastest: stable, and often 2 to 5 times below the best peak (laws.md, 6D); None as for `lr_low`."""
+        return self.landmarks.steepest if self.readable else None
 
     @property
     def lr_max(self) -> float | None:
@@ -89,7 +94,7 @@ class RangeTest:
         start = start_of(self.probes, self.ramp, marks)
         learned = have_learned(self.probes, start, marks.sigma)
         probed = peak_of(self.probes, start, self.tolerance) if learned else None
-        ramped = marks.knee if marks.clarity >= CLEAR or (probed is None and marks.clarity >= _SIGNS) else None
+        ramped = marks.knee if marks.clarity >= CLEAR or (probed is None and self.readable) else None
         return tuple(one for one in (ramped, probed) if one is not None)
 
     @cached_property

@@ -52,7 +52,7 @@ def picture(test: RangeTest, file: str | Path | None = None) -> Figure:
             panel.axvspan(*test.interval, color=panels.BLUE, alpha=0.12, linewidth=0, label="interval")
             panel.axvline(test.lr, color=panels.BLUE, linewidth=1.6, label=f"suggestion: {test.lr:.2g}")
         if part == "loss":
-            panel.legend(frameon=False, fontsize=9, loc="lower left")
+            panel.legend(framealpha=0.8, edgecolor="none", fontsize=9, loc="lower left")
     drawn[-1].set_xlabel("learning rate")
     lr = test.refusal.kind.replace("_", " ") if test.refusal else f"{test.lr:.2g}, confidence {test.confidence}"
     drawn[0].set_title(panels.literal(f"{test.schedule}, {test.steps} steps: {lr}"), loc="left", fontsize=10)
@@ -118,10 +118,11 @@ def text(test: RangeTest) -> str:
         above = ""
         if at is not None and name == "turns unstable" and test.lr is not None:
             above = f"  ({at / test.lr:.2g} times the suggestion; the guide: 1 to 10)"
-        rows.append((name, "not within the range" if at is None else f"{at:.2g}{above}"))
-    knee = test.landmarks.knee
+        unseen = "not within the range" if test.readable or name == "turns unstable" else "not clear of the noise"
+        rows.append((name, unseen if at is None else f"{at:.2g}{above}"))
+    knee = f"{test.landmarks.knee:.2g} at its knee, " if test.readable and test.landmarks.knee is not None else ""
     skipped = f", {test.ramp.skipped} updates skipped" if test.ramp.skipped else ""
-    rows.append(("ramp", f"{'' if knee is None else f'{knee:.2g} at its knee, '}{ramped} steps{skipped}"))
+    rows.append(("ramp", f"{knee}{ramped} steps{skipped}"))
     rows.append(("short runs", _runs(test, probed)))
     if test.lr is not None and not math.isclose(test.unit, test.learning_rate):
         rows.append(("other groups", f"keep their ratio to the group that had {test.unit:.2g}"))
