@@ -60,7 +60,7 @@ class Peak:
 
     find_lr: bool = field(
         default=False,
-        metadata={"help": "Test learning rates first (100 steps, or 15 %% of the run), report, train at the peak found."},
+        metadata={"help": "Test learning rates first (150 steps, or 15 %% of the run), report, train at the peak found."},
     )
 
 

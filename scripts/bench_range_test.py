@@ -34,7 +34,7 @@ from hf_lrsched.training.checkpoints import write
 from hf_lrsched.training.driven import Driver, driven
 from hf_lrsched.training.miniature import miniature
 from hf_lrsched.training.restoring import Kept
-from hf_lrsched.training.sweep import PROBES, RAMP, RANGE, SGD_RANGE, run_probes
+from hf_lrsched.training.sweep import RAMP, RANGE, SGD_RANGE, probe_steps, run_probes
 
 TRUTH, SWEEPS = HERE / "bench_range_test_truth.json", HERE / "bench_range_test_sweeps.json"
 SEEDS = (0, 1, 2)
@@ -116,7 +116,7 @@ def record(names: list[str]) -> None:
             plan = miniature(trainer, kept)
             low, high = SGD_RANGE if task.settings.get("optim") == "sgd" else RANGE
             ramp = driven(trainer, kept, Driver(np.geomspace(low, high, RAMP) / plan.unit, plan.unit))
-            search = Search(ramp, int(PROBES * plan.steps))
+            search = Search(ramp, probe_steps(plan.steps))
             run_probes(trainer, kept, plan, search)
             kept.close()
             test = RangeTest(ramp, tuple(search.probes), plan.name, plan.steps, trainer.args.learning_rate, plan.unit)

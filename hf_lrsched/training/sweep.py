@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from ..runs.probing import Probe, Search
+from ..runs.probing import FEWEST as FEWEST_STEPS
+from ..runs.probing import RUNS, Probe, Search
 from ..runs.ramp import Divergence
 from ..runs.range_test import RangeTest
 from ..schedules.checks import real, whole
@@ -25,7 +26,7 @@ from .restoring import Kept
 RAMP = 100  # steps at least, as fastai's and Lightning's
 FEWEST = 20  # steps of a ramp: below, nothing can be told from the noise
 _RAMP_SHARE = 0.05  # of the run that the test is for
-PROBES = 0.1  # of it, for all probes together
+_PROBE_SHARE = 0.1  # of it, for all probes together
 RANGE = (1e-7, 1.0)
 SGD_RANGE = (1e-5, 100.0)  # guide: SGD takes 10 to 100 times Adam's learning rate
 
@@ -55,7 +56,7 @@ def find_lr(
         trainer: any `transformers.Trainer`, before ``train()``; with several processes, on all of them.
         start_lr, end_lr: the ramp; by default 1e-7 to 1, and 1e-5 to 100 for torch's SGD.
         steps: optimizer steps of the ramp; by default a twentieth of the run, at least 100.
-        probes: False for the ramp alone, which is less sure.
+        probes: False for the ramp alone, which is less sure. They take a tenth of the run, at least 50 steps.
         seeds: how many orders of the data each candidate is tried on.
         budget: the run's length in optimizer steps, where the Trainer does not know it (a run that ends on demand).
         snapshot: where trainable weights and optimizer state are copied to meanwhile: ``"memory"`` (the host's, not the
@@ -82,7 +83,7 @@ def find_lr(
         if not low < high:
             raise ValueError(f"start_lr={low:g} must be below end_lr={high:g}")
         length = steps or max(RAMP, math.ceil(_RAMP_SHARE * plan.steps))
-        allowed = int(PROBES * plan.steps) if probes else 0
+        allowed = probe_steps(plan.steps) if probes else 0
         with _Progress(trainer, length + allowed) as progress:
             rule = Divergence()
             rates = np.geomspace(low, high, length) / plan.unit
@@ -92,6 +93,11 @@ def find_lr(
         return RangeTest(ramp, tuple(search.probes), plan.name, plan.steps, float(trainer.args.learning_rate), plan.unit)
     finally:
         kept.close()
+
+
+def probe_steps(steps: int) -> int:
+    """Optimizer steps that short runs may take before a run of `steps`: a tenth, and no fewer than they need."""
+    return max(RUNS * FEWEST_STEPS, int(_PROBE_SHARE * steps))
 
 
 def run_probes(trainer: Any, kept: Kept, plan: Miniature, search: Search, progress: _Progress | None = None) -> None:

@@ -139,11 +139,13 @@ def test_seeds_are_orders_of_the_data_within_the_same_means(tmp_path: Path) -> N
     assert not np.array_equal(first.loss, second.loss)
 
 
-def test_a_short_run_has_a_ramp_alone_and_says_so(tmp_path: Path) -> None:
+def test_a_short_run_is_tested_by_as_many_steps_as_it_takes(tmp_path: Path) -> None:
     found = find_lr(regressing(tmp_path, max_steps=-1, num_train_epochs=3))
-    assert (found.steps, found.probes) == (96, ())
-    assert found.lr is None or found.confidence == "low"
-    assert not find_lr(regressing(tmp_path), probes=False).probes
+    assert found.steps == 96
+    assert 30 <= found.cost[1] <= 50
+    alone = find_lr(regressing(tmp_path), probes=False)
+    assert not alone.probes
+    assert alone.confidence in {None, "low"}
 
 
 # The kinds of Trainer
