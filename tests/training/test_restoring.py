@@ -25,7 +25,9 @@ from .test_trainer import Watch, data, same, tiny, weights
 
 
 class Normed(nn.Module):
-    """Batch statistics, dropout, and a counter that is neither weight nor buffer."""
+    """Batch statistics, dropout, a large buffer, and a counter that is neither weight nor buffer."""
+
+    memory: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,11 +36,13 @@ class Normed(nn.Module):
         self.dropout = nn.Dropout(0.3)
         self.head = nn.Linear(4, 1)
         self.calls = 0
+        self.register_buffer("memory", torch.zeros(100_000))
 
     def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         self.calls += 1
+        self.memory += 1
         hidden = self.dropout(torch.tanh(self.norm(self.hidden(x))))
-        return {"loss": nn.functional.mse_loss(self.head(hidden).squeeze(-1), labels) + 1e-3 * self.calls}
+        return {"loss": nn.functional.mse_loss(self.head(hidden).squeeze(-1), labels) + 1e-3 * self.calls + 1e-3 * self.memory[-1]}
 
 
 def normed() -> Normed:
