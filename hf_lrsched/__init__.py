@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from .training.scheduler import ScheduleLR
     from .training.snapshots import CycleSnapshots, average_checkpoints, cycle_checkpoints
     from .training.streams import HeldBack
-    from .training.sweep import find_lr
+    from .training.sweep import find_lr, use_lr
 
 _CATALOGUE = (
     "CATALOGUE", "build", "constant", "inverse_sqrt_cooldown", "multi_step", "one_cycle", "phases", "power", "rex",
@@ -75,7 +75,7 @@ _WHERE = {
     "CooldownCallback": "training.cooldown",
     **dict.fromkeys(("CycleSnapshots", "average_checkpoints", "cycle_checkpoints"), "training.snapshots"),
     "HeldBack": "training.streams",
-    "find_lr": "training.sweep",
+    **dict.fromkeys(("find_lr", "use_lr"), "training.sweep"),
     "ScheduleLR": "training.scheduler",
     **dict.fromkeys(("register", "register_schedule", "unregister"), "training.registration"),
 }
@@ -127,6 +127,7 @@ __all__ = [
     "text",
     "to_spec",
     "unregister",
+    "use_lr",
     "warm_restarts",
     "warmup_cosine",
     "wsd",

@@ -114,9 +114,16 @@ def train_budgets(
 def _peak(args: TrainingArguments, budget: int, make_trainer: Callable[[TrainingArguments], Trainer]) -> float:
     """The peak for the longest budget of a plan; a plan that goes on has its own already."""
     file = Path(args.output_dir) / RANGE_TEST
-    known = agreed(lambda: RangeTest.load(file).lr if file.exists() else None)
-    if known is not None:
-        return known
+
+    def known() -> float | None:
+        if not file.exists():
+            return None
+        found = RangeTest.load(file)
+        return found.lr if (found.schedule, found.steps) == ("wsd", budget) else None
+
+    if (peak := agreed(known)) is not None:
+        say(args, f"peak {peak:g}, which {file} found for this plan")
+        return peak
     longest = copy.copy(args)
     longest.max_steps = budget
     trainer = make_trainer(longest)

@@ -32,6 +32,7 @@ from hf_lrsched.show.text import phase_list, run_summary
 from hf_lrsched.training.branches import PLAN
 from hf_lrsched.training.checkpoints import Checkpoints, last_complete
 from hf_lrsched.training.registration import planned
+from hf_lrsched.training.sweep import is_ours
 from hf_lrsched.training.together import agreed
 
 PRESETS = Path(__file__).parent / "presets"
@@ -311,6 +312,8 @@ def find_peak(trainer: Trainer, budget: int | None = None) -> None:
     try:
         found = hf_lrsched.find_lr(trainer, budget=budget)
     except ValueError as error:
+        if not is_ours(error):
+            raise
         stop(str(error))
     if args.process_index == 0:
         found.save(folder / RANGE_TEST)
@@ -318,7 +321,7 @@ def find_peak(trainer: Trainer, budget: int | None = None) -> None:
         print(hf_lrsched.text.range_test(found), f"{folder / RANGE_TEST} and .png", sep="\n", flush=True)
     if found.lr is None:
         stop(f"the range test found no learning rate: {found.refusal.sentence}; give --learning_rate without --find_lr")
-    args.learning_rate = found.lr
+    hf_lrsched.use_lr(trainer, found)
 
 
 def run(trainer: Trainer, schedule: hf_lrsched.Schedule | None, report: Callable[[], list[str]] = list) -> dict[str, float]:

@@ -91,7 +91,7 @@ def run(module: bool, command: tuple[str, ...]) -> None:
 @click.option("--train", is_flag=True, help="Then train, at the peak that was found.")
 @click.option("--start_lr", "--start-lr", "start_lr", type=float, help="Where the ramp begins.  [default: 1e-7]")
 @click.option("--end_lr", "--end-lr", "end_lr", type=float, help="Where it ends at the latest.  [default: 1]")
-@click.option("--steps", type=click.IntRange(min=1), help="Its optimizer steps.  [default: 100, or 5% of the run]")
+@click.option("--steps", type=click.IntRange(min=20), help="Its optimizer steps.  [default: 100, or 5% of the run]")
 @click.option(
     "--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Orders of the data a short run is made in."
 )

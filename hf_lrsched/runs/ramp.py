@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from .smoothing import noise, smoothed
+from .smoothing import about_median, noise, rounding, smoothed
 
 Floats = npt.NDArray[np.float64]
 
@@ -45,7 +45,8 @@ class Divergence:
 
     It has when the median of the last five is above the lowest such median by `SIGMAS` times the noise of a single loss and
     half of what was gained since the start; or when a loss is not finite. That is a difference, not a ratio: it holds for
-    negative losses, and for those that start high.
+    negative losses, and for those that start high. The noise is the standard deviation about a running median, or that of
+    neighbours (`noise`) where it is larger: a stream that is not shuffled has noise that goes on for many steps.
 
     >>> rule = Divergence()
     >>> any(rule(loss) for loss in [-2.0, -2.1, -2.0, -2.1] * 10)
@@ -54,8 +55,10 @@ class Divergence:
     [False, False, True, True]
     """
 
-    SIGMAS = 6.0  # a median of five strays by about half the noise of one: twelve times that is no accident
+    SIGMAS = 8.0  # of 800 ramps of noise that goes on, has a long tail, or is mostly zero, under 2 in 100 are cut short
     FIRST = 10  # losses before anything is said
+    LAST = 300  # losses that the noise is told from
+    RISE = 5  # losses at the end that are not among them, as a blow-up is no noise
 
     def __init__(self) -> None:
         self._losses: list[float] = []
@@ -71,7 +74,10 @@ class Divergence:
         now = float(np.median(self._losses[-5:]))
         self._best = min(self._best, now)
         start = float(np.median(self._losses[: self.FIRST]))
-        usual = noise(self._losses[-100:])
+        if now <= self._best + 0.5 * max(start - self._best, 0.0):  # most of the time; the noise costs more to tell
+            return False
+        known = self._losses[-self.LAST : -self.RISE]
+        usual = max(noise(known), float(np.std(about_median(known))), rounding(known))
         return now > self._best + self.SIGMAS * usual + 0.5 * max(start - self._best, 0.0)
 
 
@@ -142,6 +148,11 @@ _RISEN = 0.2  # of the fall, that the loss must have risen again by
 _FALLEN = 0.05  # of the fall, at which it has begun
 
 
+def points_per_decade(ramp: Trace) -> float:
+    """How dense a ramp's points lie; 1 for fewer than two."""
+    return (len(ramp) - 1) / math.log10(ramp.lr[-1] / ramp.lr[0]) if len(ramp) > 1 else 1.0
+
+
 def landmarks(ramp: Trace, width: float = WIDTH) -> Landmarks:
     """Where on `ramp` the loss begins to fall, falls fastest, has fallen, and rises again.
 
@@ -152,9 +163,10 @@ def landmarks(ramp: Trace, width: float = WIDTH) -> Landmarks:
     smooth = np.full(len(ramp), np.nan)
     if end < Divergence.FIRST:
         return Landmarks(None, None, None, None, None, math.nan, math.nan, noise(loss), math.nan, False, end, smooth)
-    sigma, first_points = noise(loss), max(5, end // 7)
+    wild = 1.4826 * float(np.median(np.abs(about_median(loss))))  # noise that goes on from step to step
+    sigma, first_points = max(noise(loss), wild, rounding(loss)), max(5, end // 7)
     start = float(np.median(loss[:first_points]))
-    points = (len(ramp) - 1) / math.log10(ramp.lr[-1] / ramp.lr[0])
+    points = points_per_decade(ramp)
     # A last few losses on the way up must not lift what comes before them.
     curve = smoothed(np.minimum(loss, start + 5 * sigma), width * points)
     smooth[:end] = curve
@@ -182,7 +194,7 @@ def landmarks(ramp: Trace, width: float = WIDTH) -> Landmarks:
         steepest=None if low is None or low >= best else rate(low + int(np.gradient(curve)[low : best + 1].argmin())),
         knee=rate(first(curve <= lowest + KNEE * fall)),
         best=rate(best),
-        high=rate(risen if risen is not None or end == len(ramp) else end - 1),
+        high=rate(risen if risen is not None or (end == len(ramp) and not ramp.stopped) else end - 1),
         start=start,
         lowest=lowest,
         sigma=sigma,

@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..schedules.checks import real
 from .history import as_float
 from .probing import TOLERANCE, Probe, have_learned, peak_of, seen_from_both_sides, start_of
-from .ramp import CLEAR, WIDTH, Floats, Landmarks, Trace, landmarks
+from .ramp import CLEAR, WIDTH, Floats, Landmarks, Trace, landmarks, points_per_decade
 from .refusal import Refusal, refusal_of
 
 Confidence = Literal["high", "medium", "low"]
@@ -41,6 +42,8 @@ class RangeTest:
         steps: and the run's optimizer steps.
         learning_rate: what the Trainer was configured with.
         unit: the learning rate of the parameter group that suggestions are given for; other groups keep their ratio to it.
+        highest: the schedule's highest learning rate over the one that is set: 1, but for schedulers such as torch's
+            OneCycleLR, whose peak is not the optimizer's learning rate.
         width: of the smoothing, in decades.
         tolerance: of the whole fall: what a short run may lack of the best one and still be as good.
 
@@ -59,13 +62,29 @@ class RangeTest:
     steps: int
     learning_rate: float
     unit: float
+    highest: float = 1.0
     width: float = WIDTH
     tolerance: float = TOLERANCE
+
+    def __post_init__(self) -> None:
+        real("width", self.width, above=0)
+        real("tolerance", self.tolerance, least=0, below=1)
+        real("highest", self.highest, above=0)
+        rates, columns = self.ramp.lr, (self.ramp.loss, self.ramp.grad_norm, self.ramp.update_ratio)
+        if any(len(column) != len(rates) for column in columns):
+            raise ValueError(f"a ramp of {len(rates)} learning rates needs as many losses, norms and update ratios")
+        if not (np.isfinite(rates).all() and (rates > 0).all() and (np.diff(rates) > 0).all()):
+            raise ValueError("the learning rates of a ramp must be above 0 and rise")
 
     @cached_property
     def landmarks(self) -> Landmarks:
         """Where on the ramp something happens."""
         return landmarks(self.ramp, self.width)
+
+    @property
+    def points_per_decade(self) -> float:
+        """How dense the ramp's points lie."""
+        return points_per_decade(self.ramp)
 
     @property
     def readable(self) -> bool:
@@ -104,19 +123,19 @@ class RangeTest:
 
     @property
     def lr(self) -> float | None:
-        """The suggested peak for this schedule and length, as ``learning_rate``; None where `refusal` says why not.
+        """The learning rate to set for this schedule and length; None where `refusal` says why not.
 
         It lies between what ramp and probes say, and has two digits: more would be noise.
         """
-        return None if self.refusal else float(f"{10 ** np.mean(np.log10(self.readings)):.2g}")
+        return None if self.refusal else float(f"{10 ** np.mean(np.log10(self.readings)) / self.highest:.2g}")
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Between which the best peak is expected; wider where ramp and probes differ, and where there are no probes."""
+        """Between which the best one is expected; wider where ramp and probes differ, and where there are no probes."""
         if self.refusal:
             return None
         factor = _USUAL if len(self.readings) > 1 else _USUAL**2
-        return min(self.readings) / factor, max(self.readings) * factor
+        return min(self.readings) / factor / self.highest, max(self.readings) * factor / self.highest
 
     @property
     def confidence(self) -> Confidence | None:
@@ -172,6 +191,7 @@ class RangeTest:
             "steps": self.steps,
             "learning_rate": self.learning_rate,
             "unit": self.unit,
+            "highest": self.highest,
             "width": self.width,
             "tolerance": self.tolerance,
             "ramp": {
@@ -193,6 +213,8 @@ class RangeTest:
             ValueError: where it is something else.
         """
         try:
+            if data["hf_lrsched_range_test"] != 1:
+                raise ValueError(f"version {data['hf_lrsched_range_test']}, of which this release knows nothing")
             ramp = data["ramp"]
             probes = tuple(
                 Probe(float(one["lr"]), int(one["seed"]), _array(one["loss"]), int(one["steps"])) for one in data["probes"]
@@ -208,6 +230,7 @@ class RangeTest:
                 int(data["steps"]),
                 float(data["learning_rate"]),
                 float(data["unit"]),
+                float(data["highest"]),
                 float(data["width"]),
                 float(data["tolerance"]),
             )

@@ -36,12 +36,16 @@ class Refusal:
 def refusal_of(test: RangeTest) -> Refusal | None:
     """What speaks against naming a learning rate, the plainest first."""
     ramp, marks = test.ramp, test.landmarks
-    if not len(ramp):
+    if not len(ramp) and ramp.skipped:
         return Refusal(
             "diverged_at_once",
             f"all of {ramp.skipped} updates were skipped as their gradients overflowed; train in bf16 or fp32",
         )
-    low, high = float(ramp.lr[0]), float(ramp.lr[-1])
+    low, high = (float(ramp.lr[0]), float(ramp.lr[-1])) if len(ramp) else (0.0, 0.0)
+    if marks.best is None and marks.end == len(ramp):
+        return Refusal(
+            "too_noisy", f"the ramp has only {len(ramp)} points, of which nothing can be told; give it 20 or more steps"
+        )
     if marks.best is None:
         where = f"step {marks.end + 1}, at a learning rate of {ramp.lr[min(marks.end, len(ramp) - 1)]:.2g}"
         return Refusal(

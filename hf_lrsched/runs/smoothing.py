@@ -61,3 +61,30 @@ def noise(values: npt.ArrayLike) -> float:
     second = second[np.isfinite(second)]
     # 1.4826 makes a normal deviation of a median one; second differences of noise have 6 times its variance.
     return float(1.4826 * np.median(np.abs(second)) / math.sqrt(6)) if second.size else math.nan
+
+
+def about_median(values: npt.ArrayLike, width: int = 21) -> Floats:
+    """`values` less the median of their `width` neighbours; what is not finite is left out.
+
+    >>> about_median([0.0, 0.0, 5.0, 0.0, 0.0], 3)
+    array([0., 0., 5., 0., 0.])
+    """
+    known = np.asarray(values, dtype=np.float64)
+    known = known[np.isfinite(known)]
+    if not len(known):
+        return known
+    half = width // 2
+    padded = np.pad(known, half, mode="reflect") if len(known) > half else np.pad(known, half, mode="edge")
+    neighbours: Floats = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1), axis=1)
+    return known - neighbours
+
+
+def rounding(values: npt.ArrayLike) -> float:
+    """What single precision leaves unsaid about numbers as large as `values`: below it, nothing is a difference.
+
+    >>> 1e-7 < rounding([1.0, -2.0]) < 1e-5
+    True
+    """
+    known = np.abs(np.asarray(values, dtype=np.float64))
+    known = known[np.isfinite(known)]
+    return float(8 * np.finfo(np.float32).eps * known.max()) if known.size else 0.0

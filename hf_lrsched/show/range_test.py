@@ -10,6 +10,7 @@ import numpy as np
 
 from ..runs.probing import outcomes
 from ..runs.range_test import RangeTest
+from ..runs.smoothing import smoothed
 from . import panels
 
 if TYPE_CHECKING:
@@ -42,15 +43,19 @@ def picture(test: RangeTest, file: str | Path | None = None) -> Figure:
     if "probes" in axes:
         _draw_probes(axes["probes"], test)
     if "norm" in axes:
-        axes["norm"].plot(*panels.thinned(test.ramp.lr, test.ramp.grad_norm), color=panels.GREEN, linewidth=0.9)
-        log = panels.spans_decades(test.ramp.grad_norm)
+        norms = test.ramp.grad_norm
+        axes["norm"].plot(test.ramp.lr, norms, ".", color=panels.GREY, markersize=4)
+        smooth = np.exp(smoothed(np.log(np.where(norms > 0, norms, np.nan)), test.width * test.points_per_decade))
+        axes["norm"].plot(test.ramp.lr, smooth, color=panels.GREEN, linewidth=1.6)
+        log = panels.spans_decades(norms)
         panels.label(axes["norm"], "gradient norm", log=log, from_zero=False)
     for part, panel in axes.items():
         panel.set_xscale("log")
         panels.learning_rates(panel)
         if test.interval is not None and test.lr is not None:
-            panel.axvspan(*test.interval, color=panels.BLUE, alpha=0.12, linewidth=0, label="interval")
-            panel.axvline(test.lr, color=panels.BLUE, linewidth=1.6, label=f"suggestion: {test.lr:.2g}")
+            low, high = (end * test.highest for end in test.interval)
+            panel.axvspan(low, high, color=panels.BLUE, alpha=0.12, linewidth=0, label="interval")
+            panel.axvline(test.lr * test.highest, color=panels.BLUE, linewidth=1.6, label=f"suggestion: {test.lr:.2g}")
         if part == "loss":
             panel.legend(framealpha=0.8, edgecolor="none", fontsize=9, loc="lower left")
     drawn[-1].set_xlabel("learning rate")
@@ -102,6 +107,7 @@ def text(test: RangeTest) -> str:
     turns unstable:    0.012  (5.9 times the suggestion; the guide: 1 to 10)
     ramp:              0.0021 at its knee, 100 steps
     short runs:        none, so the confidence is low
+    an update there:   0.21 % of the size of the weights, on the ramp
     """
     ramped, probed = test.cost
     rows: list[tuple[str, str]] = []
@@ -117,16 +123,30 @@ def text(test: RangeTest) -> str:
     for name, at in (("begins to fall", test.lr_low), ("falls fastest", test.lr_steepest), ("turns unstable", test.lr_max)):
         above = ""
         if at is not None and name == "turns unstable" and test.lr is not None:
-            above = f"  ({at / test.lr:.2g} times the suggestion; the guide: 1 to 10)"
+            above = f"  ({at / (test.lr * test.highest):.2g} times the suggestion; the guide: 1 to 10)"
         unseen = "not within the range" if test.readable or name == "turns unstable" else "not clear of the noise"
         rows.append((name, unseen if at is None else f"{at:.2g}{above}"))
     knee = f"{test.landmarks.knee:.2g} at its knee, " if test.readable and test.landmarks.knee is not None else ""
     skipped = f", {test.ramp.skipped} updates skipped" if test.ramp.skipped else ""
     rows.append(("ramp", f"{knee}{ramped} steps{skipped}"))
     rows.append(("short runs", _runs(test, probed)))
+    if test.lr is not None and np.isfinite(moved := _update(test, test.lr * test.highest)):
+        rows.append(("an update there", f"{100 * moved:.2g} % of the size of the weights, on the ramp"))
     if test.lr is not None and not math.isclose(test.unit, test.learning_rate):
-        rows.append(("other groups", f"keep their ratio to the group that had {test.unit:.2g}"))
+        rows.append(("which group", f"the one that had {test.unit:.2g}; others keep their ratio to it"))
+    if test.lr is not None and test.highest != 1:
+        rows.append(
+            ("its peak", f"{test.lr * test.highest:.2g}, as the scheduler reaches {test.highest:.2g} times what is set")
+        )
     return "\n".join(f"{name + ':':<18} {value}".rstrip() for name, value in rows)
+
+
+def _update(test: RangeTest, lr: float) -> float:
+    """The size of an update on the ramp at a learning rate, over that of the weights."""
+    known = np.isfinite(test.ramp.update_ratio) & (test.ramp.update_ratio > 0)
+    if not known.any():
+        return math.nan
+    return float(np.exp(np.interp(math.log(lr), np.log(test.ramp.lr[known]), np.log(test.ramp.update_ratio[known]))))
 
 
 def _runs(test: RangeTest, steps: int) -> str:

@@ -11,15 +11,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .sweep import find_lr
+from .sweep import find_lr, is_ours, use_lr
 
 
-def find_as_asked(trainer: Any, asked: str) -> None:
+def find_as_asked(trainer: Any, asked: str, *, resumed: bool) -> None:
     """Makes the test, prints the report, and saves result and picture; then ends the script, or trains at what was found.
 
     Args:
         trainer: as its script calls ``train()``.
         asked: JSON: ``file`` for the result, ``train`` whether to go on, and the arguments of `find_lr`.
+        resumed: whether it is to go on from a checkpoint.
 
     Raises:
         SystemExit: behind the test: 0, or 1 where there is no learning rate; not where the training goes on.
@@ -28,8 +29,12 @@ def find_as_asked(trainer: Any, asked: str) -> None:
     file, train = Path(words.pop("file")), words.pop("train")
     first = trainer.is_world_process_zero()
     try:
+        if resumed:
+            raise ValueError("the script resumes from a checkpoint, and a run that goes on has its learning rate")
         found = find_lr(trainer, **words)
     except ValueError as error:
+        if not is_ours(error):
+            raise
         if first:
             print(f"error: {error}", file=sys.stderr, flush=True)
         raise SystemExit(1) from None
@@ -43,19 +48,4 @@ def find_as_asked(trainer: Any, asked: str) -> None:
         print(text.range_test(found), f"{file}{' and .png' if drawn else ''}", sep="\n", flush=True)
     if found.lr is None or not train:
         raise SystemExit(1 if found.lr is None else 0)
-    use(trainer, found.lr, found.unit)
-
-
-def use(trainer: Any, lr: float, unit: float) -> None:
-    """Makes `lr` the peak of `trainer`; an optimizer that it has already keeps the ratios of its groups.
-
-    Args:
-        trainer: not in training.
-        lr: the learning rate.
-        unit: what the group that it is for has now.
-    """
-    if trainer.optimizer is not None:
-        for group in trainer.optimizer.param_groups:
-            for key in {"lr", "initial_lr"} & set(group):
-                group[key] = group[key] * (lr / unit)
-    trainer.args.learning_rate = lr
+    use_lr(trainer, found)

@@ -55,7 +55,8 @@ class Driver(TrainerCallback):
         self.updates: list[float] = []
         self.skipped = self._skips = 0
         self.stopped = self.heard = False
-        self.scaled = False  # whether losses are scaled, and updates may be skipped for it
+        self.scaler: Any = None  # what scales losses, and backs off where gradients overflow
+        self._scale = 0.0
         self._loss: torch.Tensor | None = None
         self._norm: torch.Tensor | float | None = None
         self._base: list[float] = []
@@ -90,6 +91,7 @@ class Driver(TrainerCallback):
             if self.momenta is not None:
                 _set_momentum(group, float(self.momenta[min(len(self.losses), len(self.rates) - 1)]))
         self._before = _sample(kwargs["model"])
+        self._scale = 0.0 if self.scaler is None else float(self.scaler.get_scale())
 
     def on_optimizer_step(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Whether the update moved any weights."""
@@ -103,8 +105,8 @@ class Driver(TrainerCallback):
         self._loss = self._norm = None
         moved = _moved(self._before, _sample(kwargs["model"]))
         rate = self.rates[len(self.losses)]
-        # A fused optimizer leaves the weights where gradients overflow, and nobody is told (torch 2.13, accelerate 1.15).
-        if self._was_skipped or (self.scaled and rate > 0 and moved == 0):
+        # With a fused optimizer, Trainer's default, that flag stays down (torch 2.13, accelerate 1.15); the scale falls.
+        if self._was_skipped or (self.scaler is not None and self.scaler.get_scale() < self._scale):
             self.skipped += 1
             self._skips += 1
         else:
@@ -141,28 +143,19 @@ def driven(trainer: Any, kept: Kept, driver: Driver, *, seed: int | None = None)
         ValueError: where no batch or no loss was seen.
     """
     try:
-        driver.scaled = getattr(trainer.accelerator, "scaler", None) is not None
+        driver.scaler = getattr(trainer.accelerator, "scaler", None)
         # The driver ends it; skipped updates do not count.
         host.lend(trainer, driver, 2 * len(driver.rates) + _SKIPS, seed)
         trainer.train()
     finally:
-        _put_back(kept)
+        kept.restore()
+        if PartialState().num_processes > 1:
+            gc.collect()  # what DDP has hung on the weights goes with it
     if not driver.losses and not driver.skipped:
         raise ValueError("the training set gave no batch, so there is nothing to test on")
     if not driver.heard:
         raise ValueError("no loss was seen, as hf_lrsched.unregister() took its hooks out of Trainer; call register() first")
     return driver.trace()
-
-
-def _put_back(kept: Kept) -> None:
-    try:
-        kept.restore()
-    except KeyboardInterrupt:  # half of it is done: once more, and then the interrupt
-        kept.restore()
-        raise
-    finally:
-        if PartialState().num_processes > 1:
-            gc.collect()  # what DDP has hung on the weights goes with it
 
 
 def _mean(loss: torch.Tensor) -> float:

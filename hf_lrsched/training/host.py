@@ -86,7 +86,8 @@ def _train(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) ->
     if FIND_LR in os.environ:
         from .asked import find_as_asked
 
-        find_as_asked(trainer, os.environ.pop(FIND_LR))
+        resumed = args[0] if args else kwargs.get("resume_from_checkpoint")
+        find_as_asked(trainer, os.environ.pop(FIND_LR), resumed=bool(resumed))
     for callback in list(trainer.callback_handler.callbacks):
         if hasattr(callback, "saw_trainer"):
             callback.saw_trainer(trainer)
@@ -254,6 +255,10 @@ def lend(trainer: Any, callback: Any, steps: int, seed: int | None) -> None:
         return trainer.lr_scheduler
 
     trainer.create_scheduler = create_scheduler
+    tracker = trainer._memory_tracker = copy.copy(trainer._memory_tracker)
+    tracker.skip_memory_metrics = True
+    for name in ("log", "save_model", "save_state", "create_model_card", "push_to_hub"):  # also a subclass's own train()
+        setattr(trainer, name, _nothing)
     if seed is not None:
         args.seed = args.data_seed = seed
         if getattr(trainer.accelerator.dataloader_config, "data_seed", None) is not None:
@@ -265,14 +270,22 @@ def _as_it_is(step: int) -> float:
     return 1.0
 
 
+def _nothing(*args: Any, **kwargs: Any) -> None:
+    """In the place of what would leave a trace."""
+
+
 def belongings(trainer: Any) -> list[dict[str, Any]]:
     """The attributes that a training changes, beside those of model, optimizer, scheduler and data."""
     from accelerate.state import GradientState
 
-    accelerator = trainer.accelerator
-    owners = (trainer.args, trainer.state, trainer.control, trainer.callback_handler, accelerator)
-    loading = getattr(accelerator, "dataloader_config", None)
-    return [vars(one) for one in (*owners, *([] if loading is None else [loading]), GradientState(), trainer)]
+    loading = getattr(trainer.accelerator, "dataloader_config", None)
+    more = () if loading is None else (loading,)
+    return [vars(one) for one in (*machinery(trainer), *more, GradientState(), trainer)]
+
+
+def machinery(trainer: Any) -> tuple[Any, ...]:
+    """What a Trainer runs by, and is no user's."""
+    return (trainer.args, trainer.state, trainer.control, trainer.callback_handler, trainer.accelerator)
 
 
 def why_not_put_back(trainer: Any) -> str:
@@ -285,6 +298,8 @@ def why_not_put_back(trainer: Any) -> str:
                 f"under {name} each process holds a part of the weights, and putting them back is not proven there; run "
                 "find_lr with DDP or on one GPU (a LoRA sweep, or a smaller model of the same kind)"
             )
+    if not any(weight.requires_grad for weight in trainer.model.parameters()) and trainer.model_init is None:
+        return "no weight of the model is trainable (requires_grad), so no learning rate can be tested"
     return ""
 
 

@@ -1,6 +1,6 @@
 """The schedule that a Trainer will follow, in small: `Miniature`.
 
-What it does not know: what is trained under it (`probes`).
+What it does not know: what is trained under it (`sweep`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from transformers import TrainingArguments
 from .recorder import lr_of, momentum_of
 from .restoring import Kept
 
+_NEARLY = 0.01  # a peak between two steps, as torch's one-cycle has it, is the peak
 _POINTS = 2000  # of a long schedule; far more than a miniature has steps
 
 Floats = npt.NDArray[np.float64]
@@ -25,14 +26,15 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Miniature:
-    """A schedule as multiples of the peak over its run, from the first step to the last.
+    """A schedule as multiples of its highest learning rate over its run, from the first step to the last.
 
     Args:
         name: ``lr_scheduler_type``, or the class of a scheduler that the Trainer was given.
         steps: optimizer steps of the run.
-        shares: multiples of the peak, evenly spread over the run.
+        shares: multiples of the highest learning rate, evenly spread over the run.
         momenta: momentum (beta1 under Adam) beside them, where the schedule moves it.
-        unit: the learning rate that multiple 1 stands for: ``learning_rate``, or the highest of all groups where none has it.
+        unit: the learning rate that is set: ``learning_rate``, or the highest of all groups where none has it.
+        highest: the highest learning rate of the run, over `unit`; 1 but for a scheduler that means something else by it.
     """
 
     name: str
@@ -40,9 +42,10 @@ class Miniature:
     shares: Floats
     momenta: Floats | None
     unit: float
+    highest: float
 
     def over(self, steps: int) -> tuple[Floats, Floats | None]:
-        """Multiples of the peak, and momentum, over a run of `steps` steps: the middle of each step's stretch of the run."""
+        """Multiples of the highest, and momentum, over a run of `steps` steps: each from the middle of its stretch."""
         at = ((np.arange(steps) + 0.5) / steps * len(self.shares)).astype(int)
         return self.shares[at], None if self.momenta is None else self.momenta[at]
 
@@ -83,6 +86,8 @@ def miniature(trainer: Any, kept: Kept, steps: int | None = None) -> Miniature:
         trainer.create_optimizer()
         groups = trainer.optimizer.param_groups
         bases = [float(group.get("initial_lr", group["lr"])) for group in groups]
+        if getattr(trainer, "_created_lr_scheduler", False):  # an earlier training's, which train() makes anew
+            trainer.lr_scheduler = None
         trainer.create_scheduler(steps)
         scheduler = trainer.lr_scheduler
         rate = float(trainer.args.learning_rate)
@@ -106,6 +111,10 @@ def miniature(trainer: Any, kept: Kept, steps: int | None = None) -> Miniature:
         kind = trainer.args.lr_scheduler_type
         given = getattr(trainer, "_created_lr_scheduler", True)
         name = str(getattr(kind, "value", kind)) if given else type(scheduler).__name__
-        return Miniature(name, steps, found, momenta if moved else None, base)
+        highest = float(found.max())
+        if not 0 < highest < math.inf:
+            raise ValueError(f"{name} over {steps} steps never raises the learning rate above 0, so no peak can be tested")
+        highest = highest if abs(highest - 1) > _NEARLY else 1.0
+        return Miniature(name, steps, found / highest, momenta if moved else None, base, highest)
     finally:
         kept.restore()

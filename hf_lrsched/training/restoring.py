@@ -1,51 +1,45 @@
 """Everything that a training changes, kept and put back: `Kept`.
 
-What it does not know: what is done in between (`sweep`).
+What it does not know: what is done in between (`driven`), and where state may hide (`parts`).
 """
 
 from __future__ import annotations
 
 import io
-import random
 import shutil
 import tempfile
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict, deque
+from collections.abc import Callable
 from pathlib import Path
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-import datasets
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
 from . import host
+from .parts import GENERATORS, LONG, parts, random_numbers, set_random_numbers, set_state, state_of
 
-_LONG = 1000  # items of a container that is data, not state: it is put back, but not looked into
-_SMALL = 2**16  # elements of a tensor that is state, such as an epoch in shared memory, and not data
-_DEEP = 6  # wrappers around wrappers of a data set that are looked into
-_GENERATORS = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
-_CONTAINERS = (dict, list, set, deque)
-_FUNCTIONS = (ModuleType, type, FunctionType, BuiltinFunctionType, MethodType)
-_NO_PARTS = (*_FUNCTIONS, torch.nn.Module, torch.Tensor, datasets.Dataset)  # what data may hold and reading never changes
+_SMALL = 2**16  # elements of a tensor or array that is state, such as an epoch in shared memory, and not data
 
 
 class Kept:
     """A Trainer as it is now; `restore` puts all of it back, as often as it is called, and `close` forgets it.
 
-    Kept are: trainable weights, buffers, gradients, the attributes and hooks of every module; optimizer, scheduler and
-    scaler; the random numbers of Python, NumPy, torch and every device, and every generator that the data set or the
-    collator holds; the position in the data; the Trainer's own attributes, arguments, state, control and callbacks; what
-    accelerate has noted. Frozen weights are not copied, as no update reaches them.
+    Kept are: trainable weights, buffers, gradients, the attributes and hooks of every module, of the Trainer's other modules
+    as well; optimizer, scheduler and scaler; the random numbers of Python, NumPy, torch and every device, and every
+    generator that data set, collator, sampler or Trainer hold or close over; the position in the data, by the attributes
+    and open files of whatever reads them; the Trainer's own attributes, arguments, state, control and callbacks; what
+    accelerate has noted. Frozen weights are not copied, as no update reaches them, nor arrays and tensors of more than
+    65,536 numbers that are no module's, as those are data.
 
     Args:
         trainer: not in training.
         snapshot: where tensors are copied to: ``"memory"`` (the host's), ``"disk"`` (the temporary folder), or a folder.
 
     Raises:
-        ValueError: for a Trainer that is training, a model of which each process holds a part, or data that can be read
-            once only.
+        ValueError: for a Trainer that is training, a model of which each process holds a part, a model without anything to
+            train, or data that can be read once only.
     """
 
     def __init__(self, trainer: Any, snapshot: str | Path = "memory") -> None:
@@ -55,6 +49,7 @@ class Kept:
         self._seen: set[int] = set()
         self._contents: list[tuple[Any, Any]] = []
         self._generators: list[tuple[Any, Any]] = []
+        self._arrays: list[tuple[Any, Any]] = []
         self._files: list[tuple[Any, int]] = []
         self._weights: list[tuple[torch.Tensor, bool, torch.Tensor | None]] = []
         try:
@@ -65,73 +60,123 @@ class Kept:
             raise
 
     def _keep(self, trainer: Any) -> None:
-        self._scaler = getattr(trainer.accelerator, "scaler", None)
-        self._scale = None if self._scaler is None else self._scaler.state_dict()
-        self._random = _random_numbers()
-        for part in _parts((trainer.train_dataset, trainer.data_collator)):
-            if isinstance(part, io.IOBase):
-                self._files.append((part, part.tell()))
-            else:
-                self._note(part if isinstance(part, _GENERATORS) else vars(part), 1)
-        for model in (trainer.model, trainer.model_wrapped):
-            if model is not None and id(model) not in self._seen:
-                self._keep_model(model)
-        if trainer.optimizer is not None:
-            self._keep_optimizer(trainer.optimizer)
-        if trainer.lr_scheduler is not None:
-            self._note(vars(trainer.lr_scheduler), 2)
+        self._random = random_numbers()
+        model, optimizer = trainer.model, getattr(trainer.optimizer, "optimizer", trainer.optimizer)
+        for one in (model, trainer.model_wrapped):
+            if one is not None:
+                self._keep_module(one)
+        if optimizer is not None:
+            self._keep_optimizer(optimizer)
+            self._note(vars(trainer.optimizer), 2)  # accelerate's wrapper
+        self._keep_scheduler(trainer.lr_scheduler)
+        if (scaler := getattr(trainer.accelerator, "scaler", None)) is not None:
+            self._note(vars(scaler), 4)
         for attributes in host.belongings(trainer):
             self._note(attributes, 4)
+        for name in ("train_dataset", "data_collator"):
+            self._keep_parts(getattr(trainer, name), once=name)
+        known = (trainer, *host.machinery(trainer), trainer.lr_scheduler, trainer.optimizer)
+        for value in list(vars(trainer).values()):
+            self._keep_parts(value, without=known)
 
-    def _keep_model(self, model: torch.nn.Module) -> None:
-        self._seen.add(id(model))
+    def _keep_parts(self, one: Any, **words: Any) -> None:
+        for part in parts(one, **words):
+            if isinstance(part, torch.nn.Module):
+                self._keep_module(part)
+            elif isinstance(part, io.IOBase):
+                self._files.append((part, part.tell()))
+            elif isinstance(part, (*GENERATORS, torch.Tensor, np.ndarray)):
+                self._note(part, 0)
+            else:
+                self._note(vars(part), 1)
+
+    def _keep_module(self, model: torch.nn.Module) -> None:
         for module in model.modules():
+            if id(module) in self._seen:
+                continue
+            self._seen.add(id(module))
             self._note(vars(module), 2)
-        for weight in model.parameters():
-            self._weights.append((weight, weight.requires_grad, weight.grad))
-            self._tensors.keep(*([weight] if weight.requires_grad else []), *([] if weight.grad is None else [weight.grad]))
+            self._tensors.keep(*(value for value in vars(module).values() if isinstance(value, torch.Tensor)))
+        self._keep_weights(model.parameters())
         self._tensors.keep(*model.buffers())
 
+    def _keep_weights(self, weights: Any) -> None:
+        for weight in weights:
+            if id(weight) in self._seen:
+                continue
+            self._seen.add(id(weight))
+            self._weights.append((weight, weight.requires_grad, weight.grad))
+            self._tensors.keep(*([weight] if weight.requires_grad else []), *([] if weight.grad is None else [weight.grad]))
+
     def _keep_optimizer(self, optimizer: Any) -> None:
-        self._note(vars(optimizer), 2)
-        optimizer = getattr(optimizer, "optimizer", optimizer)  # inside accelerate's wrapper
         self._note(vars(optimizer), 3)
+        for group in optimizer.param_groups:
+            self._keep_weights(group["params"])
         for state in optimizer.state.values():
             self._note(state, 1)
             self._tensors.keep(*(value for value in state.values() if isinstance(value, torch.Tensor)))
 
+    def _keep_scheduler(self, scheduler: Any) -> None:
+        if scheduler is None:
+            return
+        self._note(vars(scheduler), 2)
+        for nested in getattr(scheduler, "_schedulers", ()):  # SequentialLR, ChainedScheduler
+            self._keep_scheduler(nested)
+
     def _note(self, one: Any, deep: int) -> None:
         """Keeps what a container holds, and containers, generators and small tensors in it, so many levels down."""
-        if id(one) in self._seen:
-            return
         if isinstance(one, torch.Tensor):
-            if not one.requires_grad and one.numel() <= _SMALL:
+            if not isinstance(one, torch.nn.Parameter) and one.numel() <= _SMALL:
                 self._tensors.keep(one)
-        elif isinstance(one, _GENERATORS):
-            self._seen.add(id(one))
-            self._generators.append((one, _state_of(one)))
-        elif isinstance(one, _CONTAINERS):
-            self._seen.add(id(one))
+            return
+        if not isinstance(one, (dict, list, set, deque, np.ndarray, *GENERATORS)) or id(one) in self._seen:
+            return
+        self._seen.add(id(one))
+        if isinstance(one, GENERATORS):
+            self._generators.append((one, state_of(one)))
+        elif isinstance(one, np.ndarray):
+            if one.size <= _SMALL and one.flags.writeable:
+                self._arrays.append((one, one.copy()))
+        else:
             self._contents.append((one, dict(one) if isinstance(one, dict) else list(one)))
-            if deep and len(one) <= _LONG:
+            if deep and len(one) <= LONG:
                 for value in list(one.values() if isinstance(one, dict) else one):
                     self._note(value, deep - 1)
 
     def restore(self) -> None:
-        """Puts everything back."""
-        for container, content in self._contents:
-            _refill(container, content)
-        for weight, trained, gradient in self._weights:
-            weight.requires_grad_(trained)
-            weight.grad = gradient
-        self._tensors.restore()
-        if self._scaler is not None:
-            self._scaler.load_state_dict(self._scale)
-        for file, position in self._files:
-            file.seek(position)
-        for generator, state in self._generators:
-            _set_state(generator, state)
-        _set_random_numbers(self._random)
+        """Puts everything back; a Ctrl-C that falls into it is heard when that is done.
+
+        Raises:
+            Exception: the first error of a part that could not be put back, when all others have been.
+        """
+        interrupt: BaseException | None = None
+        while True:
+            try:
+                error = self._restore()
+                break
+            except (KeyboardInterrupt, SystemExit) as heard:
+                interrupt = heard
+        if interrupt is not None or error is not None:
+            raise interrupt or error  # type: ignore[misc]  # one of them is there
+
+    def _restore(self) -> Exception | None:
+        errors: list[Exception] = []
+
+        def each(put: Callable[..., Any], items: Any) -> None:
+            for item in items:
+                try:
+                    put(*item)
+                except Exception as error:  # whatever it was, the rest is still to be put back
+                    errors.append(error)
+
+        each(_set_weight, self._weights)
+        each(self._tensors.put, self._tensors.kept())
+        each(_refill, self._contents)
+        each(_set_array, self._arrays)
+        each(lambda file, position: file.seek(position), self._files)
+        each(set_state, self._generators)
+        each(set_random_numbers, [(self._random,)])
+        return errors[0] if errors else None
 
     def close(self) -> None:
         """Forgets what was kept, and removes it from the disk."""
@@ -139,7 +184,7 @@ class Kept:
 
 
 class _Tensors:
-    """Copies of tensors, in the host's memory or in a file that no other run can have."""
+    """Copies of tensors, in the host's memory or in files that no other run can have."""
 
     def __init__(self, snapshot: str | Path) -> None:
         self._kept: dict[int, torch.Tensor] = {}
@@ -158,6 +203,9 @@ class _Tensors:
     def keep(self, *tensors: torch.Tensor) -> None:
         self._kept.update((id(tensor), tensor) for tensor in tensors)
 
+    def kept(self) -> list[tuple[int, torch.Tensor]]:
+        return list(self._kept.items())
+
     def seal(self) -> None:
         """Copies all that was named, one after the other."""
         for key, tensor in self._kept.items():
@@ -167,9 +215,11 @@ class _Tensors:
                 save_file({"tensor": tensor.detach().cpu().contiguous()}, self._folder / str(key))
 
     @torch.no_grad()
-    def restore(self) -> None:
-        for key, tensor in self._kept.items():
-            tensor.copy_(self._copies[key] if self._folder is None else load_file(self._folder / str(key))["tensor"])
+    def put(self, key: int, tensor: torch.Tensor) -> None:
+        copy = self._copies[key] if self._folder is None else load_file(self._folder / str(key))["tensor"]
+        # What has not changed may lie where nothing can be written: a mapped file, an expanded tensor.
+        if isinstance(tensor, torch.nn.Parameter) or not torch.equal(tensor.detach().cpu(), copy):
+            tensor.copy_(copy)
 
     def close(self) -> None:
         self._kept, self._copies = {}, {}
@@ -177,88 +227,34 @@ class _Tensors:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _parts(one: Any, deep: int = _DEEP, seen: set[int] | None = None) -> Iterator[Any]:
-    """The objects that data are made of: `one`, and what is wrapped in it, with the generators and files they hold.
+def _set_weight(weight: torch.Tensor, trained: bool, gradient: torch.Tensor | None) -> None:
+    weight.requires_grad_(trained)
+    weight.grad = gradient
 
-    Raises:
-        ValueError: for an iterator that cannot begin again.
-    """
-    seen = set() if seen is None else seen
-    passed = (
-        ModuleType,
-        type,
-        FunctionType,
-        BuiltinFunctionType,
-        MethodType,
-        torch.nn.Module,
-        torch.Tensor,
-        datasets.Dataset,
-    )
-    if id(one) in seen or isinstance(one, passed) or deep < 0:
-        return
-    seen.add(id(one))
-    if isinstance(one, Iterator) and not hasattr(one, "__dict__") and not isinstance(one, io.IOBase):
-        raise ValueError(
-            f"train_dataset reads from a {type(one).__name__}, which can be read once only, so the training would begin "
-            "behind what the test has read; give a data set whose __iter__ begins anew, such as "
-            "IterableDataset.from_generator(function)"
-        )
-    within: Iterable[Any] = ()
-    if isinstance(one, io.IOBase):
-        if one.seekable():
-            yield one
-    elif isinstance(one, _GENERATORS):
-        yield one
-    elif isinstance(one, dict | list | tuple | set):
-        within = (one.values() if isinstance(one, dict) else one) if len(one) <= _LONG else ()
-    elif hasattr(one, "__dict__"):
-        yield one
-        within = list(vars(one).values())
-    for value in within:
-        if not isinstance(value, str | bytes | int | float | np.ndarray | None):
-            yield from _parts(value, deep - 1, seen)
+
+def _set_array(array: Any, content: Any) -> None:
+    if not np.array_equal(array, content, equal_nan=array.dtype.kind in "fc"):
+        array[...] = content
 
 
 def _refill(container: Any, content: Any) -> None:
-    container.clear()
-    container.extend(content) if isinstance(container, list | deque) else container.update(content)
-
-
-def _state_of(generator: Any) -> Any:
-    if isinstance(generator, np.random.Generator):
-        return generator.bit_generator.state
-    return generator.getstate() if isinstance(generator, random.Random) else generator.get_state()
-
-
-def _set_state(generator: Any, state: Any) -> None:
-    if isinstance(generator, np.random.Generator):
-        generator.bit_generator.state = state
+    """Gives a container what it held, past any method that its class has of its own."""
+    if isinstance(container, dict):
+        kind: Any = OrderedDict if isinstance(container, OrderedDict) else dict
+        if list(container) == list(content) and all(container[key] is content[key] for key in content):
+            return
+        kind.update(container, content)  # first, so that no attribute is ever missing
+        for key in [key for key in container if key not in content]:
+            kind.__delitem__(container, key)
+        if list(container) != list(content):
+            for key, value in content.items():
+                kind.__delitem__(container, key)
+                kind.__setitem__(container, key, value)
+    elif isinstance(container, list):
+        list.__setitem__(container, slice(None), content)
+    elif isinstance(container, set):
+        set.clear(container)
+        set.update(container, content)
     else:
-        (generator.setstate if isinstance(generator, random.Random) else generator.set_state)(state)
-
-
-def _random_numbers() -> dict[str, Any]:
-    """The state of everybody's random numbers."""
-    device = _device_module()
-    return {
-        "python": random.getstate(),
-        "numpy": np.random.get_state(),  # the one that Trainer and data sets draw from
-        "torch": torch.get_rng_state(),
-        "devices": None if device is None else device.get_rng_state_all(),
-    }
-
-
-def _set_random_numbers(state: dict[str, Any]) -> None:
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])  # as above
-    torch.set_rng_state(state["torch"])
-    if state["devices"] is not None:
-        _device_module().set_rng_state_all(state["devices"])
-
-
-def _device_module() -> Any:
-    """``torch.cuda`` or its like, where there is such a device with random numbers of its own."""
-    if not torch.accelerator.is_available():
-        return None
-    module = torch.get_device_module(torch.accelerator.current_accelerator())
-    return module if hasattr(module, "get_rng_state_all") else None
+        deque.clear(container)
+        deque.extend(container, content)

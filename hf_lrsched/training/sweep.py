@@ -67,7 +67,7 @@ def find_lr(
 
     >>> result = find_lr(trainer)  # doctest: +SKIP
     >>> print(result)  # doctest: +SKIP
-    >>> trainer.args.learning_rate = result.lr  # doctest: +SKIP
+    >>> use_lr(trainer, result)  # doctest: +SKIP
 
     Raises:
         ValueError: for a range or a length that cannot be, a Trainer that is training, DeepSpeed and FSDP, data that can be
@@ -90,9 +90,58 @@ def find_lr(
             ramp = driven(trainer, kept, Driver(rates, plan.unit, stop=rule, progress=progress.step))
             search = Search(ramp, allowed, seeds)
             run_probes(trainer, kept, plan, search, progress)
-        return RangeTest(ramp, tuple(search.probes), plan.name, plan.steps, float(trainer.args.learning_rate), plan.unit)
+        given, probes_made = float(trainer.args.learning_rate), tuple(search.probes)
+        return RangeTest(ramp, probes_made, plan.name, plan.steps, given, plan.unit, plan.highest)
     finally:
         kept.close()
+
+
+def use_lr(trainer: Any, found: RangeTest) -> float:
+    """Makes what was found the learning rate of `trainer`, also where it has an optimizer or a scheduler already.
+
+    Setting ``trainer.args.learning_rate`` is enough before a first ``train()``: the optimizer is made there. One that was
+    given, or is left from an earlier training, keeps its own; here it is scaled, with the ratios between its groups, and so
+    are the peaks that a given scheduler has noted.
+
+    Returns:
+        the learning rate.
+
+    >>> use_lr(trainer, find_lr(trainer))  # doctest: +SKIP
+
+    Raises:
+        ValueError: where `found` has none, with its reason.
+    """
+    if found.lr is None:
+        raise ValueError(f"the range test found no learning rate: {found.refusal.sentence if found.refusal else ''}")
+    scale = found.lr / found.unit
+    if trainer.optimizer is not None:
+        for group in trainer.optimizer.param_groups:
+            for key in ("lr", "initial_lr", "max_lr", "min_lr"):  # the last two are OneCycleLR's
+                if isinstance(group.get(key), torch.Tensor):
+                    group[key].mul_(scale)
+                elif key in group:
+                    group[key] = group[key] * scale
+    _scale_peaks(trainer.lr_scheduler, scale)
+    trainer.args.learning_rate = found.lr
+    return found.lr
+
+
+def _scale_peaks(scheduler: Any, scale: float) -> None:
+    if scheduler is None:
+        return
+    for name in ("base_lrs", "_last_lr"):
+        if isinstance(getattr(scheduler, name, None), list):
+            setattr(scheduler, name, [lr * scale for lr in getattr(scheduler, name)])
+    for nested in getattr(scheduler, "_schedulers", ()):
+        _scale_peaks(nested, scale)
+
+
+def is_ours(error: Exception) -> bool:
+    """Whether an error is a refusal of this package, and not one of the user's own code that it ran."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("hf_lrsched.")
 
 
 def probe_steps(steps: int) -> int:
@@ -126,7 +175,7 @@ def _check(start_lr: Any, end_lr: Any, steps: Any, budget: Any) -> tuple[float |
     first, last = (None if given is None else real(name, given, above=0) for name, given in typed)
     for name, given, least in (("steps", steps, FEWEST), ("budget", budget, 1)):
         if given is not None and whole(name, given) < least:
-            raise ValueError(f"{name}={given} must be {least} or more: fewer points show nothing")
+            raise ValueError(f"{name}={given} must be {least} or more")
     return first, last
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,27 @@ def test_noise_alone_is_no_divergence(sigma: float) -> None:
     for seed in range(200):
         rule, rng = Divergence(), np.random.default_rng(seed)
         assert not any(rule(loss) for loss in rng.normal(0, sigma, 100))
+
+
+def correlated(rng: np.random.Generator) -> Any:
+    values = [0.0]
+    for noise in rng.normal(0, 1, 99):
+        values.append(0.8 * values[-1] + noise)
+    return np.array(values)
+
+
+KINDS: dict[str, Callable[[np.random.Generator], Any]] = {
+    "a stream that is not shuffled": correlated,
+    "mostly nothing": lambda rng: rng.random(100) * (rng.random(100) > 0.6),
+    "in steps of bf16": lambda rng: np.round(rng.normal(3, 0.05, 100) / 0.0625) * 0.0625,
+    "a long tail": lambda rng: rng.lognormal(0, 1.5, 100),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_noise_of_any_kind_hardly_ever_looks_like_divergence(kind: str) -> None:
+    ends = [before_divergence(KINDS[kind](np.random.default_rng(seed))) for seed in range(200)]
+    assert sum(end < 100 for end in ends) <= 6
 
 
 def test_a_loss_that_starts_high_has_to_climb_half_way_back() -> None:
@@ -237,6 +260,44 @@ def test_updates_that_all_overflow_are_named() -> None:
 
 def test_of_pure_noise_hardly_any_ramp_has_a_learning_rate() -> None:
     assert sum(found(flat(), seed=seed).lr is not None for seed in range(200)) <= 2
+
+
+@pytest.mark.parametrize("value", [math.log(2), -3.3, 4.0, 0.1, 1e-8, 10.3761, 0.0])
+def test_a_loss_that_never_changes_has_no_learning_rate(value: float) -> None:
+    test = found(flat(value), seed=None)
+    assert test.refusal is not None
+    assert test.refusal.kind == "no_descent"
+
+
+def test_a_ramp_that_ended_as_every_update_overflowed_is_unstable_there_and_no_edge() -> None:
+    whole = ramp(curve(-1.0, 5.0)[:95])
+    assert RangeTest(whole, (), "wsd", 1000, 1e-3, 1e-3).lr_max is None
+    test = RangeTest(replace(whole, skipped=20, stopped=True), (), "wsd", 1000, 1e-3, 1e-3)
+    assert test.lr_max == pytest.approx(LRS[94])
+    assert test.refusal is None
+
+
+@pytest.mark.parametrize("points", [0, 1, 2, 5, 9])
+def test_a_few_points_are_too_few(points: int) -> None:
+    test = RangeTest(ramp(flat()[:points]), (), "wsd", 1000, 1e-3, 1e-3)
+    assert test.refusal is not None
+    assert f"the ramp has only {points} points" in test.refusal.sentence
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ({"width": 0}, "width=0 must be above 0"),
+        ({"tolerance": math.nan}, "tolerance=nan is not a number"),
+        ({"tolerance": -0.5}, "tolerance=-0.5 must be"),
+        ({"highest": 0}, "highest=0 must be above 0"),
+        ({"ramp": replace(ramp(curve()), loss=np.ones(3))}, "a ramp of 100 learning rates needs as many losses"),
+        ({"ramp": replace(ramp(curve()), lr=-LRS)}, "must be above 0 and rise"),
+    ],
+)
+def test_settings_and_points_that_cannot_be_are_refused(words: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        replace(found(curve()), **words)
 
 
 # Files

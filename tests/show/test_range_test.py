@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 from hf_lrsched import RangeTest, plot, text
 from hf_lrsched.runs.ramp import Trace
 
-from ..runs.test_range_test import LRS, curve, flat, found, ramp, runs
+from ..runs.test_range_test import curve, flat, found, ramp, runs
 
 
 def labels(figure: Any, panel: int) -> list[str]:
@@ -39,6 +40,16 @@ def test_the_picture_has_points_curve_interval_and_marks(tmp_path: Path) -> None
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.size[0] == 1040
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_scheduler_that_reaches_more_than_is_set_is_drawn_at_its_peak() -> None:
+    test = replace(found(curve(), *runs(-3.5)), highest=25.0)
+    assert test.lr is not None
+    assert test.lr == pytest.approx((found(curve(), *runs(-3.5)).lr or 0) / 25, rel=0.1)
+    figure: Any = plot.range_test(test)
+    [line] = [line for line in figure.axes[0].lines if "suggestion" in str(line.get_label())]
+    assert line.get_xdata()[0] == pytest.approx(25 * test.lr)
+    assert f"its peak:          {25 * test.lr:.2g}; the scheduler reaches 25 times what is set" in text.range_test(test)
 
 
 def test_a_refusal_and_a_ramp_alone_are_drawn_as_well() -> None:
@@ -74,5 +85,4 @@ def test_groups_and_skipped_updates_are_told_where_there_are_any(skipped: int) -
     skipping = Trace(trace.lr, trace.loss, trace.grad_norm, trace.update_ratio, skipped=skipped)
     said = text.range_test(RangeTest(skipping, (), "wsd", 1000, 1e-3, 5e-3))
     assert ("3 updates skipped" in said) == bool(skipped)
-    assert "other groups:      keep their ratio to the group that had 0.005" in said
-    assert LRS[0] == trace.lr[0]
+    assert "which group:       the one that had 0.005; others keep their ratio to it" in said

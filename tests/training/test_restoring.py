@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 from transformers import Trainer
 
+from hf_lrsched import find_lr
+from hf_lrsched.training import restoring
 from hf_lrsched.training.driven import Driver, driven
 from hf_lrsched.training.restoring import Kept
 
@@ -42,7 +45,9 @@ class Normed(nn.Module):
         self.calls += 1
         self.memory += 1
         hidden = self.dropout(torch.tanh(self.norm(self.hidden(x))))
-        return {"loss": nn.functional.mse_loss(self.head(hidden).squeeze(-1), labels) + 1e-3 * self.calls + 1e-3 * self.memory[-1]}
+        return {
+            "loss": nn.functional.mse_loss(self.head(hidden).squeeze(-1), labels) + 1e-3 * self.calls + 1e-3 * self.memory[-1]
+        }
 
 
 def normed() -> Normed:
@@ -125,6 +130,107 @@ class Shaken:
         return {"x": shaken, "labels": torch.stack([torch.as_tensor(one["labels"]) for one in examples])}
 
 
+class Queue(nn.Module):
+    """A large tensor that is neither weight nor buffer, and changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.within, self.queue = tiny(), torch.zeros(100_000)
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        self.queue += x.mean()
+        return {"loss": self.within(x, labels)["loss"] + 1e-3 * self.queue[0]}
+
+
+class WithMore(Trainer):
+    """A Trainer with more than a model: a loss with weights of its own, an average of the model, a counter, a loader."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        torch.manual_seed(3)
+        self.scale = nn.Linear(1, 1)
+        self.average = torch.optim.swa_utils.AveragedModel(self.model)  # type: ignore[arg-type]  # it is there
+        self.counted = Shaken()
+        generator = torch.Generator().manual_seed(2)
+        self.loader = torch.utils.data.DataLoader(self.train_dataset, 4, shuffle=True, generator=generator)  # type: ignore[arg-type]
+
+    def get_train_dataloader(self) -> Any:
+        return self.accelerator.prepare(self.loader)
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        if self.optimizer is None:
+            super().create_optimizer()
+            optimizer: Any = self.optimizer
+            optimizer.add_param_group({"params": [*self.scale.parameters()]})
+        return self.optimizer
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        self.counted.calls += 1
+        self.average.update_parameters(model)
+        loss: Any = super().compute_loss(model, inputs, *args, **kwargs)
+        distance = sum((a - b).square().sum() for a, b in zip(model.parameters(), self.average.parameters(), strict=True))
+        return self.scale(loss.reshape(1, 1)).square().sum() + distance + 1e-3 * self.counted.calls
+
+
+def closing_over_a_generator() -> Any:
+    rng = np.random.default_rng(5)
+
+    def collate(examples: list[Any]) -> Any:
+        x = torch.stack([one["x"] for one in examples]) + 0.1 * float(rng.normal())
+        return {"x": x, "labels": torch.stack([one["labels"] for one in examples])}
+
+    return collate
+
+
+class Jitter:
+    """A transform with state."""
+
+    def __init__(self) -> None:
+        self.rng = random.Random(1)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        x = [torch.tensor(one) + self.rng.random() for one in batch["x"]]
+        return {"x": x, "labels": torch.tensor(batch["labels"])}
+
+
+def rows_of() -> datasets.Dataset:
+    return datasets.Dataset.from_list([{"x": one["x"].tolist(), "labels": float(one["labels"])} for one in data()])
+
+
+def generated() -> Any:
+    rng = np.random.default_rng(6)
+
+    def rows() -> Iterator[Any]:
+        for one in data():
+            yield {"x": (one["x"].numpy() + rng.normal(size=3)).tolist(), "labels": float(one["labels"])}
+
+    return datasets.IterableDataset.from_generator(rows)
+
+
+class InPlace(Dataset[Any]):
+    """Shuffles what it holds as it is read."""
+
+    def __init__(self) -> None:
+        self.x = np.stack([one["x"].numpy() for one in data()])
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> Any:
+        self.x[:] = self.x[::-1] * 1.01
+        return {"x": torch.tensor(self.x[index]), "labels": torch.tensor(1.0)}
+
+
+def sequential(folder: Path) -> dict[str, Any]:
+    model = tiny()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    parts = [
+        torch.optim.lr_scheduler.LinearLR(optimizer, total_iters=4),
+        torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9),
+    ]
+    return {"model": model, "optimizers": (optimizer, torch.optim.lr_scheduler.SequentialLR(optimizer, parts, [4]))}
+
+
 EVALUATED = {"eval_strategy": "steps", "eval_steps": 4}
 MADE: dict[str, Callable[[Path], dict[str, Any]]] = {
     "plain": lambda folder: {},
@@ -138,6 +244,18 @@ MADE: dict[str, Callable[[Path], dict[str, Any]]] = {
     "a shuffled stream": lambda folder: {"train_dataset": shuffled_stream()},
     "accumulation": lambda folder: {"args": {"gradient_accumulation_steps": 3}},
     "bf16": lambda folder: {"args": {"bf16": True}},
+    "a large tensor of a module": lambda folder: {"model": Queue()},
+    "a Trainer with more than a model": lambda folder: {"class": WithMore, "model": normed()},
+    "a collator that closes over a generator": lambda folder: {"data_collator": closing_over_a_generator()},
+    "a collator in a partial": lambda folder: {"data_collator": functools.partial(Shaken.__call__, Shaken())},
+    "a collator that is a method": lambda folder: {"data_collator": Shaken().__call__},
+    "a transform with a generator": lambda folder: {
+        "train_dataset": rows_of().with_transform(Jitter()),
+        "args": {"remove_unused_columns": False},
+    },
+    "a stream that closes over a generator": lambda folder: {"train_dataset": generated()},
+    "an array in place": lambda folder: {"train_dataset": InPlace()},
+    "schedulers in a row": sequential,
     "a model made anew": lambda folder: {"model_init": normed},
     "epochs": lambda folder: {"args": {"max_steps": -1, "num_train_epochs": 2, "data_seed": 7}},
     "theirs": lambda folder: {"args": {"lr_scheduler_type": "cosine", "warmup_steps": 3}},
@@ -152,10 +270,9 @@ def made(case: str, folder: Path) -> Any:
     folder.mkdir(exist_ok=True)
     given = MADE[case](folder)
     args = arguments(folder, **{"max_steps": 12, "lr_scheduler_type": "wsd", **given.pop("args", {})})
-    model = {} if "model_init" in given else {"model": tiny()}
-    return Trainer(
-        **{**model, "args": args, "train_dataset": data(), "eval_dataset": data()[:8], "callbacks": [Watch()], **given}
-    )
+    kind, model = given.pop("class", Trainer), {} if "model_init" in given else {"model": tiny()}
+    words = {**model, "train_dataset": data(), "eval_dataset": data()[:8], "callbacks": [Watch()], **given}
+    return kind(args=args, **words)
 
 
 def outcome(trainer: Any) -> tuple[Any, Any, Any]:
@@ -211,22 +328,36 @@ def test_so_it_is_when_the_sweep_fails(case: str, error: type[BaseException], tm
     assert without[1:] == after[1:]
 
 
-def test_so_it_is_when_ctrl_c_falls_into_the_putting_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = made("batch statistics", tmp_path)
-    before, kept = weights(trainer), Kept(trainer)
-    restore = kept._tensors.restore
-    calls: list[None] = []
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("at", [1, 2, 3, 4])  # the schedule in small, the range, the ramp, the first short run
+@pytest.mark.parametrize("within", ["_refill", "_set_weight", "set_random_numbers"])
+def test_so_it_is_when_an_interrupt_falls_into_the_putting_back(
+    within: str, at: int, interrupt: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = outcome(made("batch statistics", tmp_path / "without"))
+    trainer = made("batch statistics", tmp_path / "with")
+    own, own_restore = getattr(restoring, within), Kept._restore
+    restores, calls = [0], [0]
 
-    def interrupted() -> None:
-        calls.append(None)
-        if len(calls) == 1:
-            raise KeyboardInterrupt
-        restore()
+    def counted(kept: Kept) -> Any:
+        restores[0] += 1
+        return own_restore(kept)
 
-    monkeypatch.setattr(kept._tensors, "restore", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        driven(trainer, kept, Driver(np.geomspace(1e-3, 3e3, 4), 1e-2))
-    assert same(before, weights(trainer))
+    def interrupted(*given: Any) -> Any:
+        if restores[0] == at:
+            calls[0] += 1
+            if calls[0] == 2 or within == "set_random_numbers":  # in the midst of it
+                raise interrupt
+        return own(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Kept, "_restore", counted)
+        patched.setattr(restoring, within, interrupted)
+        with pytest.raises(interrupt):
+            find_lr(trainer, start_lr=1e-3, end_lr=1e3, steps=20)
+    after = outcome(trainer)
+    assert same(without[0], after[0])
+    assert without[1:] == after[1:]
 
 
 def test_on_disk_only_what_is_trained_is_copied_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,6 +439,97 @@ def test_a_scaler_that_never_finds_a_scale_ends_the_sweep(tmp_path: Path) -> Non
     assert (trace.skipped, trace.stopped) == (20, True)
 
 
+def test_so_it_is_where_the_trainer_has_trained_before(tmp_path: Path) -> None:
+    def twice(sweeps: bool) -> Any:
+        trainer = made("batch statistics", tmp_path / f"{sweeps}")
+        trainer.train()
+        if sweeps:
+            found = find_lr(trainer, start_lr=1e-3, end_lr=1e3, steps=40)
+            assert all(len(set(probe.loss.tolist())) > 1 for probe in found.probes)
+            assert {round(probe.final, 6) for probe in found.probes} != {round(found.probes[0].final, 6)}
+        return outcome(trainer)
+
+    without, after = twice(False), twice(True)
+    assert same(without[0], after[0])
+    assert without[1:] == after[1:]
+
+
+def test_an_interrupt_between_unscaling_and_update_leaves_the_scaler_as_it_was(tmp_path: Path) -> None:
+    trainer = scaled(tmp_path, set(), "adamw_torch")
+    scaler, kept = trainer.accelerator.scaler, Kept(trainer)
+    optimizer = trainer.create_optimizer()
+    scaler.scale(trainer.model(**{key: value[None] for key, value in data()[0].items()})["loss"]).backward()
+    scaler.unscale_(optimizer)
+    kept.restore()
+    assert not scaler._per_optimizer_states
+    assert trainer.optimizer is None
+
+
+def test_one_part_that_cannot_be_put_back_does_not_keep_the_others_from_it(tmp_path: Path) -> None:
+    class Stubborn(dict[str, Any]):
+        def clear(self) -> None:
+            raise TypeError
+
+        def update(self, *args: Any, **kwargs: Any) -> None:
+            raise TypeError
+
+    class Gone:
+        def seek(self, position: int) -> None:
+            raise OSError("the disk is gone")
+
+    trainer = made("batch statistics", tmp_path)
+    trainer.stubborn = stubborn = Stubborn(a=1)
+    before, kept = weights(trainer), Kept(trainer)
+    kept._files.append((Gone(), 3))
+    stubborn["b"] = 2
+    with torch.no_grad():
+        for weight in trainer.model.parameters():
+            weight.zero_()
+    torch.rand(3)
+    state = random.getstate()
+    random.random()
+    with pytest.raises(OSError, match="the disk is gone"):
+        kept.restore()
+    assert same(before, weights(trainer))
+    assert dict(stubborn) == {"a": 1}
+    assert random.getstate() == state
+
+
+def test_what_lies_where_nothing_can_be_written_is_left_alone(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.ones((24, 3), dtype=np.float32))
+    mapped = torch.from_numpy(np.load(tmp_path / "x.npy", mmap_mode="c"))
+    stacked: Any = torch.utils.data.StackDataset
+    dataset = stacked(x=mapped, labels=torch.zeros(()).expand(24))
+    trainer: Any = Trainer(model=tiny(), args=arguments(tmp_path, max_steps=4), train_dataset=dataset)
+    trainer.model.register_buffer("wide", torch.zeros(1).expand(5))
+    assert len(sweep(trainer).loss) == 10
+
+
+def test_a_trainer_that_saves_after_training_writes_nothing(tmp_path: Path) -> None:
+    class Saving(Trainer):
+        def train(self, *args: Any, **kwargs: Any) -> Any:
+            result = super().train(*args, **kwargs)
+            self.save_model()
+            self.save_state()
+            return result
+
+    args = arguments(tmp_path / "run", max_steps=4)
+    trainer = Saving(model=tiny(), args=args, train_dataset=data())
+    sweep(trainer)
+    assert not [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    trainer.train()
+    assert (tmp_path / "run/trainer_state.json").exists()
+
+
+def test_small_updates_are_no_overflow(tmp_path: Path) -> None:
+    trainer = scaled(tmp_path, set(), "sgd")
+    with torch.no_grad():
+        trainer.model.within.hidden.weight.fill_(1.0)
+    kept = Kept(trainer)
+    trace = driven(trainer, kept, Driver(np.geomspace(1e-12, 1e-10, 5), 1e-2))
+    assert (trace.skipped, len(trace.loss)) == (0, 5)
+
+
 class Once(IterableDataset[Any]):
     """A stream that is gone when it has been read."""
 
@@ -324,6 +546,14 @@ def test_what_cannot_be_put_back_is_refused_before_a_step(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="train_dataset reads from a generator, which can be read once only"):
         sweep(Trainer(model=tiny(), args=args, train_dataset=once))
     assert next(once.stream)["x"].tolist() == data()[0]["x"].tolist()
+    stream = iter([{"x": [0.0] * 3, "labels": 0.0}] * 9)
+    closed_over = datasets.IterableDataset.from_generator(lambda: stream)
+    with pytest.raises(ValueError, match="train_dataset reads from a list_iterator"):
+        sweep(Trainer(model=tiny(), args=args, train_dataset=closed_over))
+    frozen = tiny()
+    frozen.requires_grad_(False)
+    with pytest.raises(ValueError, match="no weight of the model is trainable"):
+        sweep(Trainer(model=frozen, args=args, train_dataset=data()))
 
     refused: list[str] = []
 

@@ -31,8 +31,7 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined]  # trl exports them lazily
 
-from hf_lrsched import find_lr, register, unregister
-from hf_lrsched.training.asked import use
+from hf_lrsched import RangeTest, find_lr, register, unregister, use_lr
 from hf_lrsched.training.miniature import miniature
 from hf_lrsched.training.restoring import Kept
 
@@ -125,9 +124,9 @@ def test_groups_keep_their_ratio_and_accumulation_makes_one_point_a_step(tmp_pat
     assert [one[0] for one in rates[: found.cost[0]]] == pytest.approx(found.ramp.lr.tolist())
     assert all(one[1] == pytest.approx(4 * one[0]) for one in rates)
     assert [group["lr"] for group in optimizer.param_groups] == [1e-2, 4e-2]
-    use(trainer, 3e-2, found.unit)
-    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([3e-2, 12e-2])
-    assert trainer.args.learning_rate == 3e-2
+    assert found.lr is not None, found
+    assert use_lr(trainer, found) == found.lr == trainer.args.learning_rate
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([found.lr, 4 * found.lr])
 
 
 def test_seeds_are_orders_of_the_data_within_the_same_means(tmp_path: Path) -> None:
@@ -246,6 +245,61 @@ def test_a_scheduler_that_the_trainer_was_given_is_read_and_left_where_it_was(tm
     assert small.name == "StepLR"
     assert small.shares[[0, 199, 200, 599]] == pytest.approx([1, 1, 0.1, 0.01])
     assert (given.last_epoch, optimizer.param_groups[0]["lr"], trainer.lr_scheduler) == (0, 0.5, given)
+
+
+def given_schedulers(optimizer: Any) -> dict[str, Any]:
+    noam = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.1 * min((step + 1) ** -0.5, (step + 1) / 1000))
+    return {"noam": noam, "one cycle": torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-2, total_steps=600)}
+
+
+@pytest.mark.parametrize("name", ["noam", "one cycle"])
+def test_what_is_found_is_for_the_learning_rate_that_is_set_whatever_the_scheduler_makes_of_it(
+    name: str, tmp_path: Path
+) -> None:
+    def with_it() -> Any:
+        model = Regression()
+        optimizer = torch.optim.Adam(model.parameters(), lr=1.0)
+        scheduler = given_schedulers(optimizer)[name] if name == "noam" else given_schedulers(optimizer)["one cycle"]
+        if name == "noam":  # the other was made behind it, and has set its own
+            optimizer.param_groups[0].update(lr=1.0 * scheduler.lr_lambdas[0](0), initial_lr=1.0)
+        return regressing(tmp_path, model=model, optimizers=(optimizer, scheduler), max_grad_norm=0.0)
+
+    trainer, plain = with_it(), find_lr(regressing(tmp_path, lr_scheduler_type="linear", optim="adamw_torch"))
+    found = find_lr(trainer)
+    assert found.lr is not None, found
+    assert plain.lr is not None
+    assert found.highest != 1
+    peak = found.lr * found.highest
+    assert plain.lr / 4 < peak < plain.lr * 4
+    use_lr(trainer, found)
+    rates: list[float] = []
+    trainer.add_callback(Watch())
+    trainer.train()
+    rates = [groups[0] for groups in trainer.callback_handler.callbacks[-1].lrs]
+    assert max(rates) == pytest.approx(peak, rel=0.02)
+
+
+def test_a_second_training_takes_what_was_found(tmp_path: Path) -> None:
+    trainer = regressing(tmp_path, learning_rate=1e-5, max_steps=100)
+    trainer.train()
+    found = find_lr(trainer, budget=600)
+    assert found.lr is not None, found
+    assert found.lr > 1e-3
+    use_lr(trainer, found)
+    watched = Watch()
+    trainer.add_callback(watched)
+    trainer.train()
+    assert max(groups[0] for groups in watched.lrs) == pytest.approx(found.lr)
+    assert trainer.state.global_step == 100
+
+
+def test_where_nothing_was_found_nothing_is_used(tmp_path: Path) -> None:
+    nothing = np.array([])
+    from hf_lrsched.runs.ramp import Trace
+
+    found = RangeTest(Trace(nothing, nothing, nothing, nothing, skipped=20), (), "wsd", 600, 1e-3, 1e-3)
+    with pytest.raises(ValueError, match="found no learning rate: all of 20 updates were skipped"):
+        use_lr(regressing(tmp_path), found)
 
 
 # What it refuses
