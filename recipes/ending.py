@@ -128,6 +128,7 @@ def _peak(args: TrainingArguments, budget: int, make_trainer: Callable[[Training
     longest.max_steps = budget
     trainer = make_trainer(longest)
     find_peak(trainer)
+    say(args, f"peak {trainer.args.learning_rate:g}, found for the longest budget, {budget} steps")
     return trainer.args.learning_rate
 
 

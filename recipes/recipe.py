@@ -61,7 +61,7 @@ class Peak:
 
     find_lr: bool = field(
         default=False,
-        metadata={"help": "Test learning rates first (150 steps, or 15 %% of the run), report, train at the peak found."},
+        metadata={"help": "Test learning rates first (150 steps, or 15 %% of the run), report, train at what is found."},
     )
 
 
@@ -268,7 +268,7 @@ def plan(
     args = trainer.args
     schedule = _schedule(trainer, tokens_per_step)
     if peak.find_lr:
-        find_peak(trainer, _OPEN_ENDED if open_ended else None)
+        find_peak(trainer, min(args.max_steps, _OPEN_ENDED) if open_ended else None)
         schedule = _schedule(trainer, tokens_per_step)  # a floor is a share of its peak
     if args.process_index == 0 and schedule is not None:
         processes = f"{args.world_size} process{'es' * (args.world_size > 1)}"

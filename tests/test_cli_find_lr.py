@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from hf_lrsched import RangeTest, cli
+from hf_lrsched import RangeTest, cli, find_lr
 from hf_lrsched.cli import running
 from hf_lrsched.runs.files import FIND_LR, WORKERS
 
@@ -142,6 +142,8 @@ def test_a_script_that_never_trains_is_said(asked: Any) -> None:
         (("none.py",), 2, "none.py is no file in"),
         ((), 2, "Missing argument"),
         (("--steps", "0", "train.py"), 2, "0 is not in the range"),
+        (("--start_lr", "1", "--end_lr", "0.1", "train.py"), 2, "--start_lr 1 must be below --end_lr 0.1"),
+        (("--start_lr", "-1", "train.py"), 2, "-1.0 is not in the range"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments: tuple[str, ...], code: int, sentence: str) -> None:
@@ -151,6 +153,59 @@ def test_what_cannot_be_is_refused(arguments: tuple[str, ...], code: int, senten
 
 
 # In the script's process
+
+
+def test_a_script_that_tests_itself_is_tested_once_and_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer, alone = regressing(tmp_path / "run"), find_lr(regressing(tmp_path / "alone"))
+    monkeypatch.setenv(FIND_LR, json.dumps({"file": str(tmp_path / "found.json"), "train": False}))
+    assert find_lr(trainer).to_dict() == alone.to_dict()
+    with pytest.raises(SystemExit):
+        trainer.train()
+    assert RangeTest.load(tmp_path / "found.json").to_dict() == alone.to_dict()
+    assert "wsd over 600 steps" in capsys.readouterr().out
+
+
+def test_a_resumed_training_and_processes_that_do_not_see_each_other_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, sentence in (
+        ("resumed", "resumes from a checkpoint"),
+        ("two", "2 processes were started, but this one sees 1"),
+    ):
+        monkeypatch.setenv(FIND_LR, json.dumps({"file": str(tmp_path / "found.json"), "train": True}))
+        trainer = regressing(tmp_path / "run")
+        if name == "two":
+            monkeypatch.setenv("WORLD_SIZE", "2")
+        with pytest.raises(SystemExit) as ended:
+            trainer.train(resume_from_checkpoint="some" if name == "resumed" else None)
+        assert ended.value.code == 1
+        assert sentence in capsys.readouterr().err
+
+
+def test_an_error_of_the_users_own_is_shown_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(examples: list[Any]) -> Any:
+        raise ValueError("my own")
+
+    trainer = regressing(tmp_path / "run")
+    trainer.data_collator = wrong
+    monkeypatch.setenv(FIND_LR, json.dumps({"file": str(tmp_path / "found.json"), "train": True}))
+    with pytest.raises(ValueError, match="my own"):
+        trainer.train()
+
+
+def test_a_result_that_cannot_be_written_is_told_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "found.json").mkdir()
+    monkeypatch.setenv(FIND_LR, json.dumps({"file": str(tmp_path / "found.json"), "train": False}))
+    with pytest.raises(SystemExit) as ended:
+        regressing(tmp_path / "run").train()
+    said = capsys.readouterr()
+    assert ended.value.code == 0
+    assert "learning_rate:" in said.out
+    assert "the result could not be written" in said.err
 
 
 def test_the_first_training_of_a_process_is_tested_and_ended(

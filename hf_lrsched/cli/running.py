@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import shutil
@@ -23,6 +24,8 @@ import click
 
 from ..runs.files import FIND_LR, RANGE_TEST, RECORD, REQUEST, RUN, WORKERS
 from .output import formatted, say
+
+_RATE = click.FloatRange(min=0, min_open=True)
 
 STARTUP = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "startup")
 
@@ -89,13 +92,14 @@ def run(module: bool, command: tuple[str, ...]) -> None:
 @click.command("find-lr", context_settings={"allow_interspersed_args": False})
 @click.option("-m", "module", is_flag=True, help="SCRIPT is a module, as for python -m.")
 @click.option("--train", is_flag=True, help="Then train, at the peak that was found.")
-@click.option("--start_lr", "--start-lr", "start_lr", type=float, help="Where the ramp begins.  [default: 1e-7]")
-@click.option("--end_lr", "--end-lr", "end_lr", type=float, help="Where it ends at the latest.  [default: 1]")
+@click.option("--start_lr", "--start-lr", "start_lr", type=_RATE, help="Where the ramp begins.  [default: 1e-7]")
+@click.option("--end_lr", "--end-lr", "end_lr", type=_RATE, help="Where it ends at the latest.  [default: 1]")
 @click.option("--steps", type=click.IntRange(min=20), help="Its optimizer steps.  [default: 100, or 5% of the run]")
 @click.option(
     "--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Orders of the data a short run is made in."
 )
-@click.option("--budget", type=click.IntRange(min=1), help="The run's optimizer steps, where the script does not say.")
+@click.option("--budget", type=click.IntRange(min=1), help="The run's optimizer steps, if not the script's own.")
+@click.option("--probes", type=click.IntRange(min=50), help="Steps of all short runs.  [default: 50, or 10% of the run]")
 @click.option("--ramp_only", "--ramp-only", "ramp_only", is_flag=True, help="No short runs: less sure, and half the time.")
 @click.option("--snapshot", default="memory", show_default=True, help="Where weights wait: memory, disk, a folder.")
 @click.option(
@@ -105,11 +109,19 @@ def run(module: bool, command: tuple[str, ...]) -> None:
     help="The result, as JSON; a picture goes beside it.  [default: lr_range_test.json]",
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="SCRIPT [ARGS]...")
-def find_lr(module: bool, train: bool, output: Path | None, ramp_only: bool, command: tuple[str, ...], **words: Any) -> None:
+def find_lr(
+    module: bool,
+    train: bool,
+    output: Path | None,
+    ramp_only: bool,
+    probes: int | None,
+    command: tuple[str, ...],
+    **words: Any,
+) -> None:
     """Find the learning rate of a training script: an LR range test where it calls Trainer.train(); nothing in it is edited.
 
-    SCRIPT is started as by `run`. Its training is not begun unless --train is given, and a training that follows is the one
-    without the test. Exit code 1 where no learning rate is found. What stands behind SCRIPT is its own.
+    SCRIPT is started as by `run`, and its first training is tested. It is not begun unless --train is given, and is then the
+    one without the test. Exit code 1 where no learning rate is found. Options stand before SCRIPT; what stands behind is its.
 
     \b
     Examples:
@@ -121,11 +133,13 @@ def find_lr(module: bool, train: bool, output: Path | None, ramp_only: bool, com
     if not file.parent.is_dir():
         raise click.ClickException(f"{file}: there is no folder {file.parent}")
     given = {name: value for name, value in words.items() if value is not None}
-    asked = {**given, "probes": not ramp_only, "file": str(file), "train": train}
+    if not given.get("start_lr", 0.0) < given.get("end_lr", math.inf):
+        raise click.UsageError(f"--start_lr {given['start_lr']:g} must be below --end_lr {given['end_lr']:g}")
+    asked = {**given, "probes": False if ramp_only else probes or True, "file": str(file), "train": train}
     before = file.stat().st_mtime_ns if file.exists() else None
     code = start(command, module, {FIND_LR: json.dumps(asked)})
     if code == 0 and (not file.exists() or file.stat().st_mtime_ns == before):
-        raise click.ClickException(f"{command[0]} ended without calling Trainer.train(), so nothing was tested")
+        raise click.ClickException(f"{' '.join(command)[:80]} ended without calling Trainer.train(), so nothing was tested")
     sys.exit(code)
 
 

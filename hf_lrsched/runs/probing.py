@@ -58,7 +58,7 @@ class Search:
 
     Args:
         ramp: the ramp's points.
-        allowed: optimizer steps for all runs together.
+        allowed: optimizer steps for all runs together, for each seed.
         seeds: runs of each candidate.
 
     >>> lrs = np.geomspace(1e-7, 1, 100)
@@ -82,7 +82,7 @@ class Search:
     @property
     def steps(self) -> int:
         """Optimizer steps of each run; 0 where there are too few for any, or nothing to start from."""
-        each = self.allowed // (RUNS * self.seeds)
+        each = self.allowed // RUNS
         return each if each >= FEWEST and self.landmarks.centre is not None else 0
 
     def tell(self, probe: Probe) -> None:

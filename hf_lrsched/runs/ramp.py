@@ -145,7 +145,7 @@ BELOW = math.sqrt(10)  # the middle of the guide's "1 to 10 times below the blow
 WIDTH = 0.175  # decades: the standard deviation of the smoothing; two and a half points of a hundred over seven decades
 KNEE = 0.2  # of the fall that is left at the knee
 _RISEN = 0.2  # of the fall, that the loss must have risen again by
-_FALLEN = 0.05  # of the fall, at which it has begun
+_FALLEN = 0.1  # of the fall, at which it has begun
 
 
 def points_per_decade(ramp: Trace) -> float:
@@ -184,7 +184,7 @@ def landmarks(ramp: Trace, width: float = WIDTH) -> Landmarks:
     both = math.hypot(error, 1.25 * sigma / math.sqrt(first_points))  # a median has 1.25 times the error of a mean
     at_first = float(np.polyfit(np.arange(first_points), loss[:first_points], 1)[0]) * first_points
     slope_error = sigma * math.sqrt(12 / first_points)  # of a straight line's drop over its length
-    low = first(curve < start - max(2 * error, _FALLEN * fall))
+    low = first(curve < start - max(3 * error, _FALLEN * fall))
     risen = first(curve > lowest + max(3 * error, _RISEN * fall), best)
     if fall < CLEAR * both:  # the lowest may be anywhere: where it is above the start, and stays there
         below = np.flatnonzero(curve <= start + 3 * both)
@@ -199,7 +199,7 @@ def landmarks(ramp: Trace, width: float = WIDTH) -> Landmarks:
         lowest=lowest,
         sigma=sigma,
         error=both,
-        falling=-at_first > max(4 * slope_error, 2 * _FALLEN * fall),
+        falling=-at_first > max(4 * slope_error, _FALLEN * fall),
         end=end,
         smooth=smooth,
     )

@@ -25,11 +25,12 @@ from .refusal import Refusal, refusal_of
 Confidence = Literal["high", "medium", "low"]
 
 _SIGNS = 5.0  # standard errors that the fall of a ramp alone must be above: 4 in 1000 ramps of pure noise are
-_USUAL = 1.5  # half width of an interval as a factor, where both readings are the same (bench_range_test: the median factor)
+_USUAL, _ALONE = 2.0, 2.5  # half widths of an interval as factors: with two readings beyond both, and of one (scripts/LOG.md)
+_LONG_ENOUGH = 16  # steps of a probe: bench_range_test has 20, the demo recipes 16; shorter ones favour high learning rates
 _NEAR, _FAR = 2.0, 4.0  # factors between ramp and probes, within which they agree, and beyond which they do not
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RangeTest:
     """A range test: its points, and what they say.
 
@@ -51,7 +52,7 @@ class RangeTest:
     >>> losses = 4 - 1.5 / (1 + (1e-3 / rates) ** 1.3) + (rates / 0.02) ** 2
     >>> result = RangeTest(Trace(rates, losses, losses, rates), (), "wsd", 1000, 1e-3, 1e-3)
     >>> print(result)
-    learning_rate 0.0021 (0.00091 to 0.0046), confidence low; wsd over 1000 steps
+    learning_rate 0.0021 (0.00082 to 0.0051), confidence low; wsd over 1000 steps
     >>> result.lr_low < result.lr_steepest < result.lr < result.lr_max
     True
     """
@@ -134,21 +135,23 @@ class RangeTest:
         """Between which the best one is expected; wider where ramp and probes differ, and where there are no probes."""
         if self.refusal:
             return None
-        factor = _USUAL if len(self.readings) > 1 else _USUAL**2
+        factor = _USUAL if len(self.readings) > 1 else _ALONE
         return min(self.readings) / factor / self.highest, max(self.readings) * factor / self.highest
 
     @property
     def confidence(self) -> Confidence | None:
         """How far to trust it.
 
-        ``"high"``: ramp and probes agree within a factor of 2. ``"medium"``: within 4, or the ramp was too noisy to be read
-        and the probes saw the best from both sides. ``"low"``: anything else, a ramp without probes among it.
+        ``"high"``: ramp and probes agree within a factor of 2, and the probes had 16 steps or more, as in what was measured.
+        ``"medium"``: within 4, or the ramp was too noisy to be read and the probes saw the best from both sides. ``"low"``:
+        anything else, a ramp without probes among it.
         """
         if self.refusal:
             return None
         if len(self.readings) > 1:
             apart = max(self.readings) / min(self.readings)
-            return "high" if apart <= _NEAR else "medium" if apart <= _FAR else "low"
+            near = apart <= _NEAR and self.probes[0].steps >= _LONG_ENOUGH
+            return "high" if near else "medium" if apart <= _FAR else "low"
         return "medium" if seen_from_both_sides(self.probes) else "low"
 
     @property
@@ -166,6 +169,9 @@ class RangeTest:
             width=self.width if width is None else width,
             tolerance=self.tolerance if tolerance is None else tolerance,
         )
+
+    def __repr__(self) -> str:
+        return f"RangeTest({self})"
 
     def __str__(self) -> str:
         run = f"{self.schedule} over {self.steps} steps"

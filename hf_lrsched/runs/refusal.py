@@ -74,7 +74,16 @@ def refusal_of(test: RangeTest) -> Refusal | None:
             return Refusal("too_noisy", f"{sentence}larger batch (gradient_accumulation_steps)", (low, marks.high))
         sentence = f"{learned}; is anything trainable, and do the labels belong to the inputs? If so, try a higher range"
         return Refusal("no_descent", sentence, (high / 10, high * 1000))
-    if marks.high is None and at >= (1 - _EDGE) * (len(ramp) - 1) and not seen_from_both_sides(test.probes):
+    peak = float(np.exp(np.mean(np.log(test.readings))))
+    best = min(seen, key=lambda lr: seen[lr], default=peak)
+    if min(peak, best) < low:
+        return Refusal(
+            "edge",
+            f"the best value seems to lie below the range, which begins at {low:.2g}; start at {low / 1000:.2g}",
+            (low / 1000, high),
+        )
+    still_falls = test.readable and at >= (1 - _EDGE) * (len(ramp) - 1) and not seen_from_both_sides(test.probes)
+    if marks.high is None and (still_falls or max(peak, best) > high):
         return Refusal(
             "edge",
             f"the loss still falls at the end of the range, at {high:.2g}, so the best value may lie beyond it; "

@@ -100,14 +100,15 @@ def text(test: RangeTest) -> str:
     >>> rates = np.geomspace(1e-7, 1, 100)
     >>> losses = 4 - 1.5 / (1 + (1e-3 / rates) ** 1.3) + (rates / 0.02) ** 2
     >>> print(text(RangeTest(Trace(rates, losses, losses, rates), (), "wsd", 1000, 1e-3, 1e-3)))
-    learning_rate:     0.0021  (between 0.00091 and 0.0046; confidence low)
-    for:               wsd over 1000 steps; another schedule or length has another
-    begins to fall:    9.3e-05
+    learning_rate:     0.0021  (between 0.00082 and 0.0051; confidence low)
+    for:               wsd over 1000 steps (configured: 0.001)
+    begins to fall:    0.00015
     falls fastest:     0.00091
-    turns unstable:    0.012  (5.9 times the suggestion; the guide: 1 to 10)
+    turns unstable:    0.012  (5.9 times the suggestion; rule of thumb: 1 to 10)
     ramp:              0.0021 at its knee, 100 steps
     short runs:        none, so the confidence is low
     an update there:   0.21 % of the size of the weights, on the ramp
+    cost:              100 steps, 10 % of the run
     """
     ramped, probed = test.cost
     rows: list[tuple[str, str]] = []
@@ -119,11 +120,11 @@ def text(test: RangeTest) -> str:
         low, high = test.interval
         said = f"{test.lr:.2g}  (between {low:.2g} and {high:.2g}; confidence {test.confidence})"
         rows.append(("learning_rate", said))
-        rows.append(("for", f"{test.schedule} over {test.steps} steps; another schedule or length has another"))
+        rows.append(("for", f"{test.schedule} over {test.steps} steps (configured: {test.learning_rate:.2g})"))
     for name, at in (("begins to fall", test.lr_low), ("falls fastest", test.lr_steepest), ("turns unstable", test.lr_max)):
         above = ""
         if at is not None and name == "turns unstable" and test.lr is not None:
-            above = f"  ({at / (test.lr * test.highest):.2g} times the suggestion; the guide: 1 to 10)"
+            above = f"  ({_times(at / (test.lr * test.highest))} times the suggestion; rule of thumb: 1 to 10)"
         unseen = "not within the range" if test.readable or name == "turns unstable" else "not clear of the noise"
         rows.append((name, unseen if at is None else f"{at:.2g}{above}"))
     knee = f"{test.landmarks.knee:.2g} at its knee, " if test.readable and test.landmarks.knee is not None else ""
@@ -136,7 +137,15 @@ def text(test: RangeTest) -> str:
         rows.append(("which group", f"the one that had {test.unit:.2g}; others keep their ratio to it"))
     if test.lr is not None and test.highest != 1:
         rows.append(("its peak", f"{test.lr * test.highest:.2g}; the scheduler reaches {test.highest:.2g} times what is set"))
+    share = 100 * (ramped + probed) / test.steps
+    rows.append(
+        ("cost", f"{ramped + probed} steps, {share:.0f} % of the run" + (", so longer than it" if share > 100 else ""))
+    )
     return "\n".join(f"{name + ':':<18} {value}".rstrip() for name, value in rows)
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.2g}" if factor < 100 else f"{factor:.0f}"
 
 
 def _update(test: RangeTest, lr: float) -> float:

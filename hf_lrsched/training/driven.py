@@ -40,6 +40,8 @@ class Driver(TrainerCallback):
         progress: told each update.
     """
 
+    drives = True  # that a training is its own, and no user's
+
     def __init__(
         self,
         rates: Sequence[float] | npt.NDArray[np.float64],

@@ -83,7 +83,7 @@ def _train(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) ->
 
     if type(trainer.args.lr_scheduler_type) is str:
         trainer.args.lr_scheduler_type = SchedulerType(trainer.args.lr_scheduler_type)
-    if FIND_LR in os.environ:
+    if FIND_LR in os.environ and not any(getattr(one, "drives", False) for one in trainer.callback_handler.callbacks):
         from .asked import find_as_asked
 
         resumed = args[0] if args else kwargs.get("resume_from_checkpoint")

@@ -196,8 +196,8 @@ class _Tensors:
                 self._folder = Path(tempfile.mkdtemp(prefix="hf_lrsched-find_lr-", dir=where))
             except OSError as error:
                 raise ValueError(
-                    f"snapshot={str(snapshot)!r}: no folder can be made there ({error.strerror}); give 'memory', 'disk' or a "
-                    "folder that can be written to"
+                    f"snapshot={str(snapshot)!r} is no folder that can be written to ({error.strerror}); give 'memory', "
+                    "'disk' or one that is"
                 ) from error
 
     def keep(self, *tensors: torch.Tensor) -> None:

@@ -37,7 +37,7 @@ def find_lr(
     start_lr: float | None = None,
     end_lr: float | None = None,
     steps: int | None = None,
-    probes: bool = True,
+    probes: bool | int = True,
     seeds: int = 1,
     budget: int | None = None,
     snapshot: str | Path = "memory",
@@ -56,9 +56,10 @@ def find_lr(
         trainer: any `transformers.Trainer`, before ``train()``; with several processes, on all of them.
         start_lr, end_lr: the ramp; by default 1e-7 to 1, and 1e-5 to 100 for torch's SGD.
         steps: optimizer steps of the ramp; by default a twentieth of the run, at least 100.
-        probes: False for the ramp alone, which is less sure. They take a tenth of the run, at least 50 steps.
-        seeds: how many orders of the data each candidate is tried on.
-        budget: the run's length in optimizer steps, where the Trainer does not know it (a run that ends on demand).
+        probes: optimizer steps for all short runs together; by default a tenth of the run, at least 50. False, or 0, for the
+            ramp alone, which is less sure.
+        seeds: how many orders of the data each candidate is tried on; every one costs as many steps.
+        budget: the run's optimizer steps, if they are others than the Trainer's (a run that ends on demand has none).
         snapshot: where trainable weights and optimizer state are copied to meanwhile: ``"memory"`` (the host's, not the
             GPU's), ``"disk"`` (the temporary folder), or a folder.
 
@@ -70,10 +71,13 @@ def find_lr(
     >>> use_lr(trainer, result)  # doctest: +SKIP
 
     Raises:
+        TypeError: for what is no Trainer.
         ValueError: for a range or a length that cannot be, a Trainer that is training, DeepSpeed and FSDP, data that can be
             read once only, an optimizer that steps during the backward pass.
     """
-    low, high = _check(start_lr, end_lr, steps, budget)
+    if not hasattr(trainer, "callback_handler"):
+        raise TypeError(f"find_lr takes a transformers.Trainer, not a {type(trainer).__name__}")
+    low, high = _check(start_lr, end_lr, steps, budget, probes)
     seeds = whole("seeds", seeds)
     kept = Kept(trainer, snapshot)
     try:
@@ -83,8 +87,8 @@ def find_lr(
         if not low < high:
             raise ValueError(f"start_lr={low:g} must be below end_lr={high:g}")
         length = steps or max(RAMP, math.ceil(_RAMP_SHARE * plan.steps))
-        allowed = probe_steps(plan.steps) if probes else 0
-        with _Progress(trainer, length + allowed) as progress:
+        allowed = probe_steps(plan.steps) if probes is True else int(probes)
+        with _Progress(trainer, length + allowed * seeds) as progress:
             rule = Divergence()
             rates = np.geomspace(low, high, length) / plan.unit
             ramp = driven(trainer, kept, Driver(rates, plan.unit, stop=rule, progress=progress.step))
@@ -170,12 +174,17 @@ def _not_finite(loss: float) -> bool:
     return not math.isfinite(loss)
 
 
-def _check(start_lr: Any, end_lr: Any, steps: Any, budget: Any) -> tuple[float | None, float | None]:
+def _check(start_lr: Any, end_lr: Any, steps: Any, budget: Any, probes: Any) -> tuple[float | None, float | None]:
     typed = (("start_lr", start_lr), ("end_lr", end_lr))
     first, last = (None if given is None else real(name, given, above=0) for name, given in typed)
     for name, given, least in (("steps", steps, FEWEST), ("budget", budget, 1)):
         if given is not None and whole(name, given) < least:
             raise ValueError(f"{name}={given} must be {least} or more")
+    needed = RUNS * FEWEST_STEPS
+    if not isinstance(probes, bool) and probes and whole("probes", probes) < needed:
+        raise ValueError(
+            f"probes={probes} must be {needed} steps or more, for {RUNS} runs of {FEWEST_STEPS}; or False for none"
+        )
     return first, last
 
 

@@ -68,7 +68,7 @@ def test_the_text_says_what_it_rests_on() -> None:
     assert test.interval is not None
     low, high = test.interval
     assert said.startswith(f"learning_rate:     {test.lr:.2g}  (between {low:.2g} and {high:.2g}; confidence high)\n")
-    assert "times the suggestion; the guide: 1 to 10)" in said
+    assert "times the suggestion; rule of thumb: 1 to 10)" in said
     assert "100 steps, 20 each; loss at the end: " in said
 
 

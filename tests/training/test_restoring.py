@@ -378,7 +378,7 @@ def test_on_disk_only_what_is_trained_is_copied_and_nothing_is_left(tmp_path: Pa
     kept.close()
     beside.close()
     assert not list(folder.iterdir())
-    with pytest.raises(ValueError, match=r"snapshot='.*no/such': no folder can be made there"):
+    with pytest.raises(ValueError, match=r"snapshot='.*no/such' is no folder that can be written to"):
         Kept(trainer, str(tmp_path / "no/such"))
 
 

@@ -129,10 +129,10 @@ def test_groups_keep_their_ratio_and_accumulation_makes_one_point_a_step(tmp_pat
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([found.lr, 4 * found.lr])
 
 
-def test_seeds_are_orders_of_the_data_within_the_same_means(tmp_path: Path) -> None:
-    found = find_lr(regressing(tmp_path, max_steps=1200), seeds=2)
+def test_seeds_are_orders_of_the_data_and_each_costs_as_much_again(tmp_path: Path) -> None:
+    found = find_lr(regressing(tmp_path), seeds=2, probes=100)
     assert {probe.seed for probe in found.probes} == {0, 1}
-    assert found.cost[1] <= 120
+    assert 100 < found.cost[1] <= 200
     first, second = found.probes[:2]
     assert first.lr == second.lr
     assert not np.array_equal(first.loss, second.loss)
@@ -314,8 +314,9 @@ def test_where_nothing_was_found_nothing_is_used(tmp_path: Path) -> None:
         ({"steps": 5}, "steps=5 must be 20 or more"),
         ({"steps": 50.5}, "steps=50.5"),
         ({"seeds": 0}, "seeds=0"),
-        ({"budget": 0}, "budget=0"),
-        ({"snapshot": "no/such/folder"}, "snapshot='no/such/folder': no folder can be made there"),
+        ({"budget": 0}, "budget=0 must be a whole number, 1 or more"),
+        ({"probes": 20}, "probes=20 must be 50 steps or more, for 5 runs of 10; or False for none"),
+        ({"snapshot": "no/such/folder"}, "snapshot='no/such/folder' is no folder that can be written to"),
     ],
 )
 def test_what_cannot_be_is_refused_before_a_step(words: dict[str, Any], sentence: str, tmp_path: Path) -> None:
@@ -348,6 +349,11 @@ def test_a_model_that_learns_nothing_has_no_learning_rate(tmp_path: Path) -> Non
     assert found.lr is None
     assert found.refusal is not None
     assert found.refusal.kind in {"no_descent", "too_noisy"}
+
+
+def test_what_is_no_trainer_is_said() -> None:
+    with pytest.raises(TypeError, match=r"find_lr takes a transformers\.Trainer, not a Regression"):
+        find_lr(Regression())
 
 
 def test_without_its_hooks_it_hears_no_loss(tmp_path: Path) -> None:
