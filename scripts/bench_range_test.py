@@ -165,7 +165,7 @@ def score() -> None:
     for name, of in truth.items():
         cells = []
         for rule in rules:
-            factors = [one[rule] / of.best for one in said[name] if one[rule] is not None]  # type: ignore[operator]
+            factors = [one[rule] / of.best for one in said[name] if one[rule] is not None]
             cells.append(f"{10 ** statistics.median(map(math.log10, factors)):.2f}x" if factors else "-")
         print(f"| `{name}` | {of.best:.2g} | " + " | ".join(cells) + " |")
     inside = [

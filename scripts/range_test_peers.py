@@ -100,23 +100,23 @@ def fastai_steep(lrs: Floats, losses: Floats) -> float | None:
     return float(lrs[int((np.diff(smoothed) / np.diff(np.log(lrs))).argmin())])
 
 
-def lightning(lrs: Floats, losses: Floats) -> float | None:
-    """Since 2.5.3: the slope over the learning rate itself."""
+def _lightning(lrs: Floats, losses: Floats) -> tuple[Floats, Floats]:
     smoothed = ema(losses, ahead=2)
     end = stopped(smoothed, 4.0, before=True)
     lrs, smoothed = lrs[:end][10:-1], smoothed[:end][10:-1]
     known = np.isfinite(smoothed)
-    lrs, smoothed = lrs[known], smoothed[known]
+    return lrs[known], smoothed[known]
+
+
+def lightning(lrs: Floats, losses: Floats) -> float | None:
+    """Since 2.5.3: the slope over the learning rate itself."""
+    lrs, smoothed = _lightning(lrs, losses)
     return float(lrs[int(np.gradient(smoothed, lrs).argmin())]) if len(lrs) > 1 else None
 
 
 def lightning_before(lrs: Floats, losses: Floats) -> float | None:
     """Before 2.5.3: the slope over the number of the point."""
-    smoothed = ema(losses, ahead=2)
-    end = stopped(smoothed, 4.0, before=True)
-    lrs, smoothed = lrs[:end][10:-1], smoothed[:end][10:-1]
-    known = np.isfinite(smoothed)
-    lrs, smoothed = lrs[known], smoothed[known]
+    lrs, smoothed = _lightning(lrs, losses)
     return float(lrs[int(np.gradient(smoothed).argmin())]) if len(lrs) > 1 else None
 
 

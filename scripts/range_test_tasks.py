@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "recipes"))
 
 import embedded  # noqa: E402  # the recipes are on the path only now
-import numpy as np  # noqa: E402  # threads are counted when it is imported
+import numpy as np  # noqa: E402  # as above
 import torch  # noqa: E402  # as above
 from datasets import Dataset  # noqa: E402  # as above
 from peft import LoraConfig, get_peft_model  # noqa: E402  # as above

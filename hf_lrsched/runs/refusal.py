@@ -74,6 +74,12 @@ def refusal_of(test: RangeTest) -> Refusal | None:
             return Refusal("too_noisy", f"{sentence}larger batch (gradient_accumulation_steps)", (low, marks.high))
         sentence = f"{learned}; is anything trainable, and do the labels belong to the inputs? If so, try a higher range"
         return Refusal("no_descent", sentence, (high / 10, high * 1000))
+    return _of_edges(test, seen, at)
+
+
+def _of_edges(test: RangeTest, seen: dict[float, float], at: int) -> Refusal | None:
+    """Whether the best value lies at an end of the range, or beyond it; `at` is where the ramp's loss was lowest."""
+    ramp, low, high = test.ramp, float(test.ramp.lr[0]), float(test.ramp.lr[-1])
     peak = float(np.exp(np.mean(np.log(test.readings))))
     best = min(seen, key=lambda lr: seen[lr], default=peak)
     if min(peak, best) < low:
@@ -83,7 +89,7 @@ def refusal_of(test: RangeTest) -> Refusal | None:
             (low / 1000, high),
         )
     still_falls = test.readable and at >= (1 - _EDGE) * (len(ramp) - 1) and not seen_from_both_sides(test.probes)
-    if marks.high is None and (still_falls or max(peak, best) > high):
+    if test.lr_max is None and (still_falls or max(peak, best) > high):
         return Refusal(
             "edge",
             f"the loss still falls at the end of the range, at {high:.2g}, so the best value may lie beyond it; "

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -124,3 +127,16 @@ def said(caplog: pytest.LogCaptureFixture, level: str = "WARNING") -> list[str]:
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     """Bit for bit, and nothing missing on either side."""
     return one.keys() == other.keys() and all(torch.equal(weight, other[name]) for name, weight in one.items())
+
+
+def two_processes(folder: Path, *cases: str) -> None:
+    """Runs these cases of two_processes.py, each in two processes; what they tell is in `folder`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.training.two_processes", str(folder), *cases],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]

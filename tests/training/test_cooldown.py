@@ -7,8 +7,6 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +26,22 @@ from hf_lrsched import Checkpoints, CooldownCallback, HeldBack, Schedule, fall, 
 from hf_lrsched.training.checkpoints import is_complete
 from hf_lrsched.training.deadlines import Deadline
 
-from .running import At, Skips, Stream, arguments, checkpoints, die, equal, files, killed, lrs, near, running, said
+from .running import (
+    At,
+    Skips,
+    Stream,
+    arguments,
+    checkpoints,
+    die,
+    equal,
+    files,
+    killed,
+    lrs,
+    near,
+    running,
+    said,
+    two_processes,
+)
 from .test_trainer import PEAK, weights
 
 CEILING = 10**9
@@ -904,15 +917,7 @@ def test_the_log_of_the_run_says_what_its_lr_was(tmp_path: Path, caplog: pytest.
 
 
 def test_two_processes_start_at_the_same_step_whichever_of_them_is_told(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.training.two_processes", str(tmp_path), "request", "signal"],
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    two_processes(tmp_path, "request", "signal")
     for case, reason in (("request", "file cooldown.request"), ("signal", "signal SIGUSR1")):
         first, second = (json.loads((tmp_path / f"{case}-{rank}.json").read_text()) for rank in (0, 1))
         assert first["processes"] == second["processes"] == 2

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,7 +32,7 @@ from hf_lrsched import RangeTest, find_lr, register, unregister, use_lr
 from hf_lrsched.training.miniature import miniature
 from hf_lrsched.training.restoring import Kept
 
-from .running import arguments
+from .running import arguments, two_processes
 from .test_trainer import Watch, data, same, tiny, weights
 
 
@@ -370,15 +367,7 @@ def test_without_its_hooks_it_hears_no_loss(tmp_path: Path) -> None:
 
 
 def test_two_processes_find_the_same_and_then_train_as_without(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.training.two_processes", str(tmp_path), "found"],
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    two_processes(tmp_path, "found")
     first, second = (json.loads((tmp_path / f"found-{rank}.json").read_text()) for rank in (0, 1))
     assert first["processes"] == second["processes"] == 2
     assert first["result"] == second["result"]
