@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import io
 import shutil
+import sys
 import tempfile
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
+from types import CellType
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from . import host
-from .parts import GENERATORS, LONG, parts, random_numbers, set_random_numbers, set_state, state_of
+from .parts import GENERATORS, LONG, parts, position_of, random_numbers, set_random_numbers, set_state, slots_of, state_of
 
+_ITEMS = 50_000  # of containers beside those of the model; what has more is data, and is not looked into any further
+_TRIES = 10  # at putting back, each of which an interrupt may fall into
+_OF_MODULES = ("_parameters", "_buffers", "_modules")  # torch's own, kept with the weights
+_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 _SMALL = 2**16  # elements of a tensor or array that is state, such as an epoch in shared memory, and not data
 
 
@@ -47,11 +53,14 @@ class Kept:
             raise ValueError(reason)
         self._tensors = _Tensors(snapshot)
         self._seen: set[int] = set()
+        self._walked: set[int] = set()
+        self._items = sys.maxsize
+        self._attributes: list[tuple[Any, str, Any]] = []
         self._contents: list[tuple[Any, Any]] = []
         self._generators: list[tuple[Any, Any]] = []
         self._arrays: list[tuple[Any, Any]] = []
         self._files: list[tuple[Any, int]] = []
-        self._weights: list[tuple[torch.Tensor, bool, torch.Tensor | None]] = []
+        self._weights: list[tuple[torch.Tensor, bool, torch.Tensor | None, tuple[str, ...]]] = []
         try:
             self._keep(trainer)
             self._tensors.seal()
@@ -71,32 +80,43 @@ class Kept:
         self._keep_scheduler(trainer.lr_scheduler)
         if (scaler := getattr(trainer.accelerator, "scaler", None)) is not None:
             self._note(vars(scaler), 4)
+        self._items = _ITEMS
+        known = (trainer, *host.machinery(trainer), trainer.lr_scheduler, trainer.optimizer, optimizer)
+        self._walked |= {id(one) for one in known}
+        for one in (trainer.train_dataset, trainer.eval_dataset):
+            self._note(one, 0)  # a list of examples is data: its order is kept, and no more
+        self._keep_parts(trainer.train_dataset, once="train_dataset")
         for attributes in host.belongings(trainer):
             self._note(attributes, 4)
-        for name in ("train_dataset", "data_collator"):
-            self._keep_parts(getattr(trainer, name), once=name)
-        known = (trainer, *host.machinery(trainer), trainer.lr_scheduler, trainer.optimizer)
         for value in list(vars(trainer).values()):
-            self._keep_parts(value, without=known)
+            self._keep_parts(value)
 
-    def _keep_parts(self, one: Any, **words: Any) -> None:
-        for part in parts(one, **words):
+    def _keep_parts(self, one: Any, once: str = "") -> None:
+        for part in parts(one, seen=self._walked, once=once):
             if isinstance(part, torch.nn.Module):
                 self._keep_module(part)
             elif isinstance(part, io.IOBase):
-                self._files.append((part, part.tell()))
+                if (position := position_of(part)) is not None:
+                    self._files.append((part, position))
+            elif isinstance(part, CellType):
+                self._attributes += _held(part, ["cell_contents"])
             elif isinstance(part, (*GENERATORS, torch.Tensor, np.ndarray)):
                 self._note(part, 0)
             else:
-                self._note(vars(part), 1)
+                self._note(getattr(part, "__dict__", None), 1)
+                self._attributes += _held(part, slots_of(part))
 
     def _keep_module(self, model: torch.nn.Module) -> None:
         for module in model.modules():
             if id(module) in self._seen:
                 continue
             self._seen.add(id(module))
+            self._walked.add(id(module))
             self._note(vars(module), 2)
-            self._tensors.keep(*(value for value in vars(module).values() if isinstance(value, torch.Tensor)))
+            own = {name: value for name, value in vars(module).items() if name not in _OF_MODULES}
+            self._tensors.keep(*(value for value in own.values() if isinstance(value, torch.Tensor)))
+            for value in own.values():
+                self._keep_parts(value)
         self._keep_weights(model.parameters())
         self._tensors.keep(*model.buffers())
 
@@ -105,7 +125,11 @@ class Kept:
             if id(weight) in self._seen:
                 continue
             self._seen.add(id(weight))
-            self._weights.append((weight, weight.requires_grad, weight.grad))
+            self._note(vars(weight), 1)
+            for hooks in _HOOKS:
+                self._note(getattr(weight, hooks, None), 0)
+            unhooked = tuple(hooks for hooks in _HOOKS if getattr(weight, hooks, None) is None)
+            self._weights.append((weight, weight.requires_grad, weight.grad, unhooked))
             self._tensors.keep(*([weight] if weight.requires_grad else []), *([] if weight.grad is None else [weight.grad]))
 
     def _keep_optimizer(self, optimizer: Any) -> None:
@@ -125,21 +149,24 @@ class Kept:
 
     def _note(self, one: Any, deep: int) -> None:
         """Keeps what a container holds, and containers, generators and small tensors in it, so many levels down."""
-        if isinstance(one, torch.Tensor):
+        kind = type(one)  # and not what it says of itself: a dead reference says nothing
+        if issubclass(kind, torch.Tensor):
             if not isinstance(one, torch.nn.Parameter) and one.numel() <= _SMALL:
                 self._tensors.keep(one)
             return
-        if not isinstance(one, (dict, list, set, deque, np.ndarray, *GENERATORS)) or id(one) in self._seen:
+        if not issubclass(kind, (dict, list, set, deque, np.ndarray, *GENERATORS)) or id(one) in self._seen:
             return
         self._seen.add(id(one))
         if isinstance(one, GENERATORS):
             self._generators.append((one, state_of(one)))
         elif isinstance(one, np.ndarray):
-            if one.size <= _SMALL and one.flags.writeable:
+            numbers = one.ndim == 1 and one.dtype.kind in "iu"  # an order of examples, which may be long
+            if one.flags.writeable and not one.dtype.hasobject and (one.size <= _SMALL or numbers):
                 self._arrays.append((one, one.copy()))
         else:
             self._contents.append((one, dict(one) if isinstance(one, dict) else list(one)))
-            if deep and len(one) <= LONG:
+            self._items -= len(one) if len(one) <= LONG else 0
+            if deep and len(one) <= LONG and self._items > 0:
                 for value in list(one.values() if isinstance(one, dict) else one):
                     self._note(value, deep - 1)
 
@@ -150,33 +177,41 @@ class Kept:
             Exception: the first error of a part that could not be put back, when all others have been.
         """
         interrupt: BaseException | None = None
-        while True:
+        for _ in range(_TRIES):
             try:
                 error = self._restore()
                 break
-            except (KeyboardInterrupt, SystemExit) as heard:
+            except BaseException as heard:
                 interrupt = heard
+        else:
+            error = None
         if interrupt is not None or error is not None:
             raise interrupt or error  # type: ignore[misc]  # one of them is there
 
     def _restore(self) -> Exception | None:
-        errors: list[Exception] = []
-
-        def each(put: Callable[..., Any], items: Any) -> None:
-            for item in items:
-                try:
-                    put(*item)
-                except Exception as error:  # whatever it was, the rest is still to be put back
-                    errors.append(error)
-
-        each(_set_weight, self._weights)
-        each(self._tensors.put, self._tensors.kept())
-        each(_refill, self._contents)
-        each(_set_array, self._arrays)
-        each(lambda file, position: file.seek(position), self._files)
-        each(set_state, self._generators)
-        each(set_random_numbers, [(self._random,)])
-        return errors[0] if errors else None
+        steps: list[tuple[Callable[..., Any], Any]] = [
+            *((_set_weight, one) for one in self._weights),
+            *((self._tensors.put, one) for one in self._tensors.kept()),
+            *((_refill, one) for one in self._contents),
+            *((setattr, one) for one in self._attributes),
+            *((_set_array, one) for one in self._arrays),
+            *((_seek, one) for one in self._files),
+            *((set_state, one) for one in self._generators),
+            (set_random_numbers, (self._random,)),
+        ]
+        failed: list[tuple[Callable[..., Any], Any]] = []
+        for put, one in steps:
+            try:
+                put(*one)
+            except Exception:  # whatever it was, the rest is still to be put back
+                failed.append((put, one))
+        error = None
+        for put, one in failed:  # once more: it may have been a signal's
+            try:
+                put(*one)
+            except Exception as again:
+                error = error or again
+        return error
 
     def close(self) -> None:
         """Forgets what was kept, and removes it from the disk."""
@@ -201,7 +236,7 @@ class _Tensors:
                 ) from error
 
     def keep(self, *tensors: torch.Tensor) -> None:
-        self._kept.update((id(tensor), tensor) for tensor in tensors)
+        self._kept.update((id(tensor), tensor) for tensor in tensors if _is_plain(tensor))
 
     def kept(self) -> list[tuple[int, torch.Tensor]]:
         return list(self._kept.items())
@@ -218,7 +253,7 @@ class _Tensors:
     def put(self, key: int, tensor: torch.Tensor) -> None:
         copy = self._copies[key] if self._folder is None else load_file(self._folder / str(key))["tensor"]
         # What has not changed may lie where nothing can be written: a mapped file, an expanded tensor.
-        if isinstance(tensor, torch.nn.Parameter) or not torch.equal(tensor.detach().cpu(), copy):
+        if isinstance(tensor, torch.nn.Parameter) or not _same(tensor.detach().cpu(), copy):
             tensor.copy_(copy)
 
     def close(self) -> None:
@@ -227,9 +262,32 @@ class _Tensors:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _set_weight(weight: torch.Tensor, trained: bool, gradient: torch.Tensor | None) -> None:
+def _is_plain(tensor: torch.Tensor) -> bool:
+    return tensor.layout == torch.strided and not tensor.is_meta and not tensor.is_nested
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Equal, NaN and all."""
+    if torch.equal(one, other):
+        return True
+    return one.is_floating_point() and bool(((one == other) | ((one != one) & (other != other))).all())
+
+
+def _held(one: Any, names: list[str]) -> list[tuple[Any, str, Any]]:
+    """What an object without a dict keeps under these names."""
+    return [(one, name, getattr(one, name)) for name in names if hasattr(one, name)]
+
+
+def _set_weight(weight: torch.Tensor, trained: bool, gradient: torch.Tensor | None, unhooked: tuple[str, ...]) -> None:
     weight.requires_grad_(trained)
     weight.grad = gradient
+    for hooks in unhooked:
+        if getattr(weight, hooks, None):
+            getattr(weight, hooks).clear()
+
+
+def _seek(file: Any, position: int) -> None:
+    file.seek(position)
 
 
 def _set_array(array: Any, content: Any) -> None:
@@ -253,8 +311,9 @@ def _refill(container: Any, content: Any) -> None:
     elif isinstance(container, list):
         list.__setitem__(container, slice(None), content)
     elif isinstance(container, set):
-        set.clear(container)
-        set.update(container, content)
+        if container != set(content):  # one that is the same keeps its order, too
+            set.clear(container)
+            set.update(container, content)
     else:
         deque.clear(container)
         deque.extend(container, content)

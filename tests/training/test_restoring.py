@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+import queue
 import random
+import sys
+import threading
+import warnings
+import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -231,6 +237,52 @@ def sequential(folder: Path) -> dict[str, Any]:
     return {"model": model, "optimizers": (optimizer, torch.optim.lr_scheduler.SequentialLR(optimizer, parts, [4]))}
 
 
+class Averaged(nn.Module):
+    """An average of its weights in a plain object, a hook and an attribute on a weight, each made at the first step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.within, self.average, self.hooked = tiny(), Average(), False
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        weight: Any = self.within.head.weight
+        if not self.hooked:
+            self.hooked = True
+            weight.register_hook(lambda gradient: 2 * gradient)
+        weight.seen = getattr(weight, "seen", 0) + 1
+        distance = (weight - self.average.follow(weight)).square().sum()
+        return {"loss": self.within(x, labels)["loss"] + distance + 1e-3 * weight.seen}
+
+
+class Average:
+    """What is kept in slots."""
+
+    __slots__ = ("mean",)
+
+    def __init__(self) -> None:
+        self.mean = torch.zeros(1)
+
+    def follow(self, weight: torch.Tensor) -> torch.Tensor:
+        self.mean = 0.9 * self.mean + 0.1 * weight.detach().clone()
+        return self.mean
+
+
+def counting() -> Any:
+    """A collator that counts outside of itself, behind many wrappers."""
+    calls = 0
+
+    def collate(examples: list[Any]) -> Any:
+        nonlocal calls
+        calls += 1
+        x = torch.stack([one["x"] for one in examples]) + 0.01 * calls
+        return {"x": x, "labels": torch.stack([one["labels"] for one in examples])}
+
+    wrapped: Any = collate
+    for _ in range(12):
+        wrapped = functools.partial(lambda inner, examples: inner(examples), wrapped)
+    return wrapped
+
+
 EVALUATED = {"eval_strategy": "steps", "eval_steps": 4}
 MADE: dict[str, Callable[[Path], dict[str, Any]]] = {
     "plain": lambda folder: {},
@@ -244,6 +296,8 @@ MADE: dict[str, Callable[[Path], dict[str, Any]]] = {
     "a shuffled stream": lambda folder: {"train_dataset": shuffled_stream()},
     "accumulation": lambda folder: {"args": {"gradient_accumulation_steps": 3}},
     "bf16": lambda folder: {"args": {"bf16": True}},
+    "an average beside the weights": lambda folder: {"model": Averaged()},
+    "a collator that counts outside of itself": lambda folder: {"data_collator": counting()},
     "a large tensor of a module": lambda folder: {"model": Queue()},
     "a Trainer with more than a model": lambda folder: {"class": WithMore, "model": normed()},
     "a collator that closes over a generator": lambda folder: {"data_collator": closing_over_a_generator()},
@@ -505,6 +559,62 @@ def test_what_lies_where_nothing_can_be_written_is_left_alone(tmp_path: Path) ->
     assert len(sweep(trainer).loss) == 10
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a mapped file is another thing there")
+def test_a_mapped_file_with_nan_and_tensors_that_cannot_be_compared_are_no_matter(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.array([1.0, np.nan], dtype=np.float32))
+
+    class Odd(InPlace):
+        def __init__(self) -> None:
+            super().__init__()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch: that it cannot be written to
+                self.mapped = torch.from_numpy(np.load(tmp_path / "x.npy", mmap_mode="r"))
+            self.wide = torch.full((1,), float("nan")).expand(5)
+            self.sparse, self.meta = torch.eye(3).to_sparse(), torch.zeros(3, device="meta")
+            self.ragged = np.array([np.arange(2), np.arange(3)], dtype=object)
+            self.dead = weakref.proxy(Jitter())
+
+    trainer: Any = Trainer(model=tiny(), args=arguments(tmp_path, max_steps=4), train_dataset=Odd())
+    assert len(sweep(trainer).loss) == 10
+
+
+def test_threads_queues_and_files_that_are_written_go_on(tmp_path: Path) -> None:
+    class Telling(Trainer):
+        told: Any
+        diary: Any
+
+        def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+            self.told.put(1)
+            self.diary.write("line\n")
+            return super().compute_loss(*args, **kwargs)
+
+    def work() -> None:
+        while told.get() is not None:
+            done.append(1)
+            told.task_done()
+
+    told, done = queue.Queue[Any](), deque[int]()
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    trainer: Any = Telling(model=tiny(), args=arguments(tmp_path, max_steps=4), train_dataset=data())
+    with (tmp_path / "diary").open("w") as diary:
+        trainer.told, trainer.worker, trainer.diary = told, worker, diary
+        sweep(trainer)
+        trainer.train()
+    told.join()
+    assert worker.is_alive()
+    told.put(None)
+    assert (tmp_path / "diary").read_text() == "line\n" * 14
+
+
+def test_large_data_is_not_looked_through(tmp_path: Path) -> None:
+    trainer: Any = Trainer(model=tiny(), args=arguments(tmp_path, max_steps=4), train_dataset=data())
+    trainer.cache = [[{"a": 1} for _ in range(900)] for _ in range(900)]
+    kept = Kept(trainer)
+    assert len(kept._contents) < 60_000
+    kept.restore()
+
+
 def test_a_trainer_that_saves_after_training_writes_nothing(tmp_path: Path) -> None:
     class Saving(Trainer):
         def train(self, *args: Any, **kwargs: Any) -> Any:
@@ -550,6 +660,12 @@ def test_what_cannot_be_put_back_is_refused_before_a_step(tmp_path: Path) -> Non
     closed_over = datasets.IterableDataset.from_generator(lambda: stream)
     with pytest.raises(ValueError, match="train_dataset reads from a list_iterator"):
         sweep(Trainer(model=tiny(), args=args, train_dataset=closed_over))
+    (tmp_path / "text").write_text("header\n1\n2\n")
+    reader: Any = Lines(tmp_path / "lines")
+    reader.text = (tmp_path / "text").open()
+    next(reader.text)
+    with reader.text, pytest.raises(ValueError, match=r"train_dataset reads a text file by next\(\)"):
+        sweep(Trainer(model=tiny(), args=args, train_dataset=reader))
     frozen = tiny()
     frozen.requires_grad_(False)
     with pytest.raises(ValueError, match="no weight of the model is trainable"):
