@@ -127,7 +127,9 @@ def position_of(file: io.IOBase) -> int | None:
 
 
 def _check_twice(one: Any, name: str) -> None:
-    if isinstance(one, io.TextIOBase) and not one.closed and one.readable() and not one.writable():
+    if isinstance(one, io.IOBase) and (one.closed or not one.readable() or one.writable() or one is sys.stdin):
+        return  # a file that is written, not read
+    if isinstance(one, io.TextIOBase):
         raise ValueError(
             f"{name} reads a text file by next() or in a for, which cannot be put back; read it by readline(), or open it in "
             "__iter__"

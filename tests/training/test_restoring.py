@@ -572,7 +572,7 @@ def test_a_mapped_file_with_nan_and_tensors_that_cannot_be_compared_are_no_matte
             self.wide = torch.full((1,), float("nan")).expand(5)
             self.sparse, self.meta = torch.eye(3).to_sparse(), torch.zeros(3, device="meta")
             self.ragged = np.array([np.arange(2), np.arange(3)], dtype=object)
-            self.dead = weakref.proxy(Jitter())
+            self.dead, self.log = weakref.proxy(Jitter()), sys.stdout
 
     trainer: Any = Trainer(model=tiny(), args=arguments(tmp_path, max_steps=4), train_dataset=Odd())
     assert len(sweep(trainer).loss) == 10
