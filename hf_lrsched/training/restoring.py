@@ -37,7 +37,8 @@ class Kept:
     generator that data set, collator, sampler or Trainer hold or close over; the position in the data, by the attributes
     and open files of whatever reads them; the Trainer's own attributes, arguments, state, control and callbacks; what
     accelerate has noted. Frozen weights are not copied, as no update reaches them, nor arrays and tensors of more than
-    65,536 numbers that are no module's, as those are data.
+    65,536 numbers that are no module's, as those are data; nor threads, queues, loggers and files that are written, which are
+    alive; nor iterators such as ``itertools.cycle`` outside the data set, and what only a class closes over.
 
     Args:
         trainer: not in training.
