@@ -1,0 +1,86 @@
+"""What is wrong with a run, and whether it is the learning rate: `diagnose`, or point by point `Diagnosis`.
+
+The rules are listed in `RULES`, one family of symptoms a file. A run that is watched and its file, read afterwards, are told
+the same things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..history import Event, History
+from .finding import SYMPTOMS, Finding
+from .rule import Rule
+from .sight import Point, Setting, Sight
+
+RULES: tuple[type[Rule], ...] = ()
+
+__all__ = ["RULES", "SYMPTOMS", "Diagnosis", "Finding", "Point", "Rule", "Setting", "diagnose", "points"]
+
+
+class Diagnosis:
+    """Shows a run to the rules, point by point, in the order in which things happened.
+
+    Args:
+        setting: what is known of the run before its first step.
+        rules: by default all that are listed.
+    """
+
+    def __init__(self, setting: Setting, rules: Sequence[type[Rule]] = RULES) -> None:
+        self.findings: list[Finding] = []
+        self._sight = Sight(setting)
+        self._rules = [rule() for rule in rules]
+
+    def see(self, point: Point) -> list[Finding]:
+        """What is found with the next point."""
+        new = [found for rule in self._rules for found in rule.see(point, self._sight)]
+        self._sight.include(point)
+        self.findings += new
+        return new
+
+    def evaluated(self, step: int, loss: float) -> list[Finding]:
+        """What is found with a held-out loss."""
+        new = [found for rule in self._rules for found in rule.evaluated(step, loss, self._sight)]
+        self._sight.evaluated(step, loss)
+        self.findings += new
+        return new
+
+    def happened(self, event: Event) -> None:
+        """Tells of an event, before the point it falls before."""
+        self._sight.happened(event)
+
+    def over(self) -> list[Finding]:
+        """What is found when no more points come."""
+        new = [found for rule in self._rules for found in rule.over(self._sight)]
+        self.findings += new
+        return new
+
+
+def points(run: History) -> list[Point]:
+    """The points of `run`, as rules are shown them."""
+    lrs = [tuple(row) for row in run.lr.tolist()]
+    columns = (run.step, run.loss, run.grad_norm, run.skipped, run.logged, run.momentum)
+    step, loss, norm, skipped, logged, momentum = (column.tolist() for column in columns)
+    return [Point(*row) for row in zip(step, loss, lrs, norm, skipped, run.phase, logged, momentum, strict=True)]
+
+
+def diagnose(run: History, rules: Sequence[type[Rule]] = RULES) -> list[Finding]:
+    """What is wrong with `run`, in the order in which it was found.
+
+    Args:
+        run: a finished run or one that still goes on, from whatever source.
+        rules: by default all that are listed.
+    """
+    diagnosis = Diagnosis(Setting.of(run), rules)
+    evaluations = list(zip(run.eval_step.tolist(), run.eval_loss.tolist(), strict=True))[::-1]
+    events = list(run.events)[::-1]
+    for point in points(run):
+        while evaluations and evaluations[-1][0] < point.step:
+            diagnosis.evaluated(*evaluations.pop())
+        while events and events[-1].step < point.step:
+            diagnosis.happened(events.pop())
+        diagnosis.see(point)
+    for evaluation in evaluations[::-1]:
+        diagnosis.evaluated(*evaluation)
+    diagnosis.over()
+    return diagnosis.findings

@@ -1,0 +1,195 @@
+"""What a run has shown up to a step: `Sight`, which rules read. Its memory and its cost a step are bounded.
+
+What it does not know: what any of it means.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ...schedules.schedule import Schedule
+from ..history import Event, History
+
+
+class Point(NamedTuple):
+    """One recorded step, or the mean of several where the log holds means."""
+
+    step: int
+    loss: float  # NaN where none was logged, or where it was NaN: `logged` tells them apart
+    lrs: tuple[float, ...]
+    grad_norm: float = math.nan
+    skipped: bool = False
+    phase: str = ""
+    logged: bool = True
+    momentum: float = math.nan
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of a run before its first step.
+
+    Args:
+        steps: how many it was to take; None where that is not known.
+        schedule: what it follows, where known.
+        peak: the LR that multiplier 1 stands for, for each group; empty where not known.
+        averaged: steps over which each loss is a mean.
+        recorded: whether the losses are the recorder's own: NaN as it came, every step. A Trainer's log is not.
+        arguments: the run's settings in Trainer's words.
+        groups: names of the parameter groups.
+    """
+
+    steps: int | None = None
+    schedule: Schedule | None = None
+    peak: tuple[float, ...] = ()
+    averaged: int = 1
+    recorded: bool = True
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, run: History) -> Setting:
+        """What `run` says of itself."""
+        steps: Any = run.schedule.total if run.schedule is not None else run.arguments.get("max_steps", 0)
+        known = isinstance(steps, int | float) and 0 < steps < 10**8  # an open-ended run has a ceiling, not a length
+        return cls(
+            steps=int(steps) if known else None,
+            schedule=run.schedule,
+            peak=run.peak,
+            averaged=run.averaged,
+            recorded=run.source.endswith((".jsonl", ".jsonl.gz")) and run.averaged == 1,
+            arguments=run.arguments,
+            groups=run.groups,
+        )
+
+
+class Window:
+    """The last `width` of some numbers, in order of size: their quantiles cost nothing.
+
+    >>> seen = Window(3)
+    >>> for value in (5.0, 1.0, 2.0, 9.0):
+    ...     seen.add(value)
+    >>> seen.median, seen.quantile(1.0), len(seen)
+    (2.0, 9.0, 3)
+    """
+
+    def __init__(self, width: int) -> None:
+        self._came: deque[float] = deque()
+        self._sorted: list[float] = []
+        self._width = width
+
+    def __len__(self) -> int:
+        return len(self._came)
+
+    def __iter__(self) -> Iterator[float]:
+        return iter(self._came)
+
+    def add(self, value: float) -> None:
+        """Takes in a finite number; the oldest goes where there are too many."""
+        self._came.append(value)
+        insort(self._sorted, value)
+        if len(self._came) > self._width:
+            del self._sorted[bisect_left(self._sorted, self._came.popleft())]
+
+    @property
+    def median(self) -> float:
+        """NaN where there are none."""
+        return self.quantile(0.5)
+
+    def quantile(self, share: float) -> float:
+        """The number below which `share` of them lie; NaN where there are none."""
+        return self._sorted[min(int(share * len(self._sorted)), len(self._sorted) - 1)] if self._sorted else math.nan
+
+
+class Sight:
+    """What has been seen before the point that a rule is asked about.
+
+    Attributes:
+        setting: what was known beforehand.
+        count: points seen.
+        first: the first finite losses, at most `FIRST`.
+        losses, norms: the last finite losses and gradient norms, a `Window` each.
+        jitter: absolute second differences of the last losses, from which `noise` is told.
+        points: the last points as they came.
+        blocks: means of the finite losses over even stretches, at most `BLOCKS`; each a (step, loss, lr) of its middle.
+        lowest: the lowest median of the last losses, and where it was.
+        highest_lr: of the first group, so far.
+        evaluations: (step, held-out loss), in order.
+        events: what happened.
+    """
+
+    FIRST = 50  # losses; two thirds of all runs that blow up do so within them (diagnosis.md, fact 2)
+    WIDTH = 64  # losses a running median is told from
+    BLOCKS = 400
+    LAST = 256
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.count = 0
+        self.first: list[float] = []
+        self.losses, self.norms, self.jitter = Window(self.WIDTH), Window(self.WIDTH), Window(self.WIDTH)
+        self.points: deque[Point] = deque(maxlen=self.LAST)
+        self.blocks: list[tuple[float, float, float]] = []
+        self.evaluations: list[tuple[int, float]] = []
+        self.events: list[Event] = []
+        self.lowest, self.lowest_at = math.inf, 0
+        self.highest_lr = 0.0
+        self._block: list[tuple[float, float, float]] = []
+        self._per_block = 1
+        self._before: list[float] = []
+
+    @property
+    def noise(self) -> float:
+        """The standard deviation of the noise in a loss, whatever its trend; NaN before three are seen."""
+        return 1.4826 * self.jitter.median / math.sqrt(6)
+
+    def include(self, point: Point) -> None:
+        """Takes a point in."""
+        self.count += 1
+        self.points.append(point)
+        lr = point.lrs[0] if point.lrs else math.nan
+        if lr > self.highest_lr:
+            self.highest_lr = lr
+        if math.isfinite(point.grad_norm):
+            self.norms.add(point.grad_norm)
+        loss = point.loss
+        if not math.isfinite(loss):
+            return
+        if len(self.first) < self.FIRST:
+            self.first.append(loss)
+        self.losses.add(loss)
+        before = self._before
+        if len(before) == 2:
+            self.jitter.add(abs(loss - 2 * before[1] + before[0]))
+            before.pop(0)
+        before.append(loss)
+        if len(self.losses) >= min(9, self.WIDTH) and self.losses.median < self.lowest:
+            self.lowest, self.lowest_at = self.losses.median, point.step
+        self._add_to_block(point.step, loss, lr)
+
+    def _add_to_block(self, step: int, loss: float, lr: float) -> None:
+        self._block.append((float(step), loss, lr))
+        if len(self._block) < self._per_block:
+            return
+        self.blocks.append(_mean(self._block))
+        self._block = []
+        if len(self.blocks) == self.BLOCKS:  # twice as long from here on
+            self.blocks = [_mean(self.blocks[i : i + 2]) for i in range(0, self.BLOCKS, 2)]
+            self._per_block *= 2
+
+    def evaluated(self, step: int, loss: float) -> None:
+        """Takes a held-out loss in."""
+        self.evaluations.append((step, loss))
+
+    def happened(self, event: Event) -> None:
+        """Takes an event in."""
+        self.events.append(event)
+
+
+def _mean(some: list[tuple[float, float, float]]) -> tuple[float, float, float]:
+    n = len(some)
+    return sum(one[0] for one in some) / n, sum(one[1] for one in some) / n, sum(one[2] for one in some) / n
