@@ -10,10 +10,11 @@ from collections.abc import Sequence
 
 from ..history import Event, History
 from .finding import SYMPTOMS, Finding
+from .overfitting import Overfitting
 from .rule import Rule
 from .sight import Point, Setting, Sight
 
-RULES: tuple[type[Rule], ...] = ()
+RULES: tuple[type[Rule], ...] = (Overfitting,)
 
 __all__ = ["RULES", "SYMPTOMS", "Diagnosis", "Finding", "Point", "Rule", "Setting", "diagnose", "points"]
 
