@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..history import Event, History
+from .another_schedule import AnotherSchedule
+from .configuration import EndsHigh, GroupsCollapsed, NeverWarm, NoLR
 from .finding import SYMPTOMS, Finding
 from .overfitting import Overfitting
 from .rule import Rule
 from .sight import Point, Setting, Sight
 
-RULES: tuple[type[Rule], ...] = (Overfitting,)
+RULES: tuple[type[Rule], ...] = (Overfitting, NeverWarm, EndsHigh, GroupsCollapsed, NoLR, AnotherSchedule)
 
 __all__ = ["RULES", "SYMPTOMS", "Diagnosis", "Finding", "Point", "Rule", "Setting", "diagnose", "points"]
 

@@ -103,7 +103,7 @@ class Overfitting(Rule):
             since=since,
             title="the held-out loss rises while the training loss falls",
             evidence=(
-                f"The held-out loss was lowest at step {since} ({self._best:.4g}); the {self._behind} evaluations since lie above, "
+                f"The held-out loss was lowest at step {since} ({self._best:.4g}); the {self._behind} since lie above it, "
                 f"the last {AFTER} about {self._recent.median:.4g}, where its noise is {noise:.2g}. "
                 f"The training loss before these two fell from {trained[0]:.4g} to {trained[1]:.4g}."
             ),
