@@ -1,6 +1,7 @@
 """What a running Trainer does that its callbacks can neither see nor change.
 
-One of the two files that touch Transformers' internals. All of them, and each is pinned by a contract test:
+One of the three files that touch Transformers' internals; the others are `registration` and `trackers`. All of them,
+and each is pinned by a contract test:
 
 - ``Trainer._load_optimizer_and_scheduler(checkpoint)`` reads the checkpoint's ``scheduler.pt``. A truncated file ends there
   in torch's words, a missing one is passed over in silence, and a state of ours under one of Transformers' own schedules
@@ -26,9 +27,6 @@ One of the two files that touch Transformers' internals. All of them, and each i
   ``callback_handler`` and ``accelerator``, and accelerate's ``GradientState``; ``is_in_train`` says that one goes on,
   ``is_deepspeed_enabled`` and ``is_fsdp_enabled`` that the weights are spread over processes.
   tests/training/test_restoring.py holds all of it, on the oldest Transformers as well.
-- ``transformers.integrations``: a tracker is a callback, listed in ``INTEGRATION_TO_CALLBACK``, that sends what it gets in
-  ``on_log``. Pictures go to TensorBoardCallback's ``tb_writer``, WandbCallback's ``_wandb`` and TrackioCallback's
-  ``_trackio``, the libraries' own objects; they are there from ``on_train_begin`` until ``on_train_end``.
 
 Importing this module loads neither torch nor transformers; `mend` is called when ``transformers.trainer`` is imported.
 """
@@ -301,34 +299,6 @@ def why_not_put_back(trainer: Any) -> str:
     if not any(weight.requires_grad for weight in trainer.model.parameters()) and trainer.model_init is None:
         return "no weight of the model is trainable (requires_grad), so no learning rate can be tested"
     return ""
-
-
-def is_over(logs: dict[str, Any]) -> bool:
-    """Whether a log is the last one of a training, which Trainer sends before ``on_train_end``."""
-    return "train_loss" in logs and "train_runtime" in logs and "loss" not in logs
-
-
-def report(trainer: Any, scalars: dict[str, float]) -> None:
-    """Sends `scalars` to every tracker that `trainer` reports to, in that tracker's own way; to nothing else."""
-    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
-
-    trackers: Any = tuple(INTEGRATION_TO_CALLBACK.values())
-    for callback in trainer.callback_handler.callbacks:
-        if isinstance(callback, trackers):
-            callback.on_log(trainer.args, trainer.state, trainer.control, logs=dict(scalars), model=trainer.model)
-
-
-def report_figure(trainer: Any, name: str, figure: Any, file: Path) -> None:
-    """Sends a picture to TensorBoard (as the matplotlib `figure`), to W&B and Trackio (as the `file`)."""
-    step = trainer.state.global_step
-    for callback in trainer.callback_handler.callbacks:
-        kind = type(callback).__name__
-        if kind == "TensorBoardCallback" and callback.tb_writer is not None:
-            callback.tb_writer.add_figure(name, figure, step, close=False)
-        elif kind == "WandbCallback" and getattr(callback, "_wandb", None) is not None:
-            callback._wandb.log({name: callback._wandb.Image(str(file)), "train/global_step": step})
-        elif kind == "TrackioCallback" and getattr(callback, "_trackio", None) is not None:
-            callback._trackio.log({name: callback._trackio.Image(str(file)), "train/global_step": step})
 
 
 def has_length(loader: Any) -> bool:

@@ -1,6 +1,6 @@
 """A picture of the run while it goes on, in its folder and where the Trainer reports to: `LRPlot`.
 
-What it does not know: how the picture looks (`show.plot`), and how a tracker is handed one (`host`).
+What it does not know: how the picture looks (`show.plot`), and how a tracker is handed one (`trackers`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..runs.files import HISTORY, PICTURE
 from ..runs.history import History
 from ..runs.reading import read_history
 from ..schedules.schedule import Schedule
-from . import host
+from . import trackers
 from .recorder import LRRecorder, lr_of, momentum_of
 from .scheduler import ScheduleLR
 
@@ -86,9 +86,9 @@ class LRPlot(TrainerCallback):
         if not state.is_world_process_zero or not self._trains:
             return
         logs = kwargs.get("logs") or {}
-        over = host.is_over(logs)
+        over = trackers.is_over(logs)
         if "loss" in logs and self._lrs and self._trainer is not None:
-            host.report(self._trainer, self._scalars(kwargs["optimizer"].param_groups))
+            trackers.report(self._trainer, self._scalars(kwargs["optimizer"].param_groups))
         if over or time.monotonic() - self._drawn > self._cost / _SHARE:
             self._draw(args, state, kwargs.get("lr_scheduler"))
 
@@ -111,7 +111,7 @@ class LRPlot(TrainerCallback):
             if len(history) or len(history.eval_step):
                 figure = lr_and_loss(history, file, schedule=schedule, **self._axes)
                 if self._trainer is not None:
-                    host.report_figure(self._trainer, "lr_and_loss", figure, file)
+                    trackers.report_figure(self._trainer, "lr_and_loss", figure, file)
         except Exception as error:  # whatever a tracker raises: a picture is no reason to lose a run
             if str(error) not in self._said:
                 self._said.add(str(error))

@@ -23,7 +23,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ..runs.files import HISTORY
 from ..schedules.spec import to_spec
-from . import host
+from . import trackers
 from .model_card import told
 from .scheduler import ScheduleLR
 
@@ -196,7 +196,7 @@ class LRRecorder(TrainerCallback):
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Writes what is left with the last log, so that a picture of the run has it."""
-        if host.is_over(kwargs.get("logs") or {}):
+        if trackers.is_over(kwargs.get("logs") or {}):
             self._flush()
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -1,7 +1,7 @@
-"""Transformers' internals that `registration` and `host` touch, as they touch them.
+"""Transformers' internals that `registration`, `host` and `trackers` touch, as they touch them.
 
 Runs against the newest Transformers and, from `test_oldest`, against the oldest supported one. A test that fails here
-says what Transformers changed and which part of the two rests on it.
+says what Transformers changed and which part of the three rests on it.
 """
 
 from __future__ import annotations
@@ -517,9 +517,9 @@ TRACKERS = {"tensorboard": "TensorBoardCallback", "wandb": "WandbCallback", "tra
 @pytest.mark.parametrize("name", TRACKERS)
 def test_a_tracker_is_listed_by_its_name_and_is_a_callback(name: str) -> None:
     listed = integration_utils.INTEGRATION_TO_CALLBACK
-    assert type(listed) is dict, f"{VERSION}: INTEGRATION_TO_CALLBACK is no dict any more; host.report looks through it"
+    assert type(listed) is dict, f"{VERSION}: INTEGRATION_TO_CALLBACK is no dict any more; trackers.report looks through it"
     assert all(isinstance(kind, type) and issubclass(kind, TrainerCallback) for kind in listed.values())
-    said = f"{VERSION}: the callback for {name} is not {TRACKERS[name]} any more; host.report_figure knows it by that name"
+    said = f"{VERSION}: the callback for {name} is not {TRACKERS[name]} any more; see trackers.report_figure"
     assert listed[name].__name__ == TRACKERS[name], said
     assert integration_utils.get_reporting_integration_callbacks([name]) == [listed[name]], said
 
@@ -527,7 +527,7 @@ def test_a_tracker_is_listed_by_its_name_and_is_a_callback(name: str) -> None:
 def test_what_a_trainer_reports_to_is_among_its_callbacks(tmp_path: Path) -> None:
     made = trainer(tmp_path, report_to=["tensorboard"])
     kinds = [type(callback) for callback in made.callback_handler.callbacks]
-    said = f"{VERSION}: report_to does not become a callback any more; host.report looks for it there"
+    said = f"{VERSION}: report_to does not become a callback any more; trackers.report looks for it there"
     assert integration_utils.TensorBoardCallback in kinds, said
 
 
@@ -557,14 +557,14 @@ def test_a_tracker_sends_what_it_gets_in_on_log_by_what_it_holds(name: str, tmp_
     state = TrainerState(global_step=7, is_world_process_zero=True)
     tracker.on_log(arguments(tmp_path), state, TrainerControl(), logs={"lr/0": 0.5}, model=Tiny())
     [row] = library.rows
-    said = f"{VERSION}: {TRACKERS[name]} sends its logs in another way than by {HELD[name]}; see host.report"
+    said = f"{VERSION}: {TRACKERS[name]} sends its logs in another way than by {HELD[name]}; see trackers.report"
     assert (row["train/lr/0"], row["train/global_step"]) == (0.5, 7), said
 
 
 @pytest.mark.parametrize("name", ["wandb", "trackio"])
 def test_a_tracker_holds_its_library_from_the_beginning(name: str) -> None:
     source = inspect.getsource(integration_utils.INTEGRATION_TO_CALLBACK[name].__init__)
-    said = f"{VERSION}: {TRACKERS[name]} does not hold its library as {HELD[name]}; host.report_figure sends pictures by it"
+    said = f"{VERSION}: {TRACKERS[name]} does not hold its library as {HELD[name]}; see trackers.report_figure"
     assert f"self.{HELD[name]} = {name}\n" in source, said
 
 
@@ -599,7 +599,7 @@ def test_the_last_log_comes_while_the_trackers_still_listen(tmp_path: Path) -> N
     made.add_callback(listens := Listens())
     for _ in range(2):
         made.train()
-        said = f"{VERSION}: TensorBoard's writer does not live from on_train_begin to on_train_end; see host and LRPlot"
+        said = f"{VERSION}: TensorBoard's writer does not live from on_train_begin to on_train_end; see trackers and LRPlot"
         assert listens.happened[0] == ("begin", True, False), said
         assert listens.happened[-1] == ("end", False, False), said
         logs = listens.happened[1:-1]

@@ -22,7 +22,7 @@ from hf_lrsched.runs.files import HISTORY, PICTURE
 from hf_lrsched.runs.history import History
 from hf_lrsched.runs.reading import read_history
 from hf_lrsched.show import plot
-from hf_lrsched.training import host, live_plot
+from hf_lrsched.training import live_plot, trackers
 
 from .running import At, arguments, running, said
 from .test_trainer import PEAK, STEPS, Tiny, tiny, trainer, watch
@@ -192,8 +192,8 @@ def test_only_the_first_process_draws_and_tells(
             state.is_world_process_zero = False
 
     told: list[Any] = []
-    monkeypatch.setattr(host, "report", lambda *given: told.append(given))
-    monkeypatch.setattr(host, "report_figure", lambda *given: told.append(given))
+    monkeypatch.setattr(trackers, "report", lambda *given: told.append(given))
+    monkeypatch.setattr(trackers, "report_figure", lambda *given: told.append(given))
     plotted(tmp_path, "wsd", Second(), passes(clock, 60.0), LRPlot(), LRRecorder()).train()
     assert (drawn.histories, told, list(tmp_path.iterdir())) == ([], [], [])
 
@@ -264,7 +264,7 @@ class OfATracker(Exception):
 
 
 @pytest.mark.parametrize("kind", [OSError, ValueError, RuntimeError, OfATracker])
-@pytest.mark.parametrize(("module", "name"), [(plot, "lr_and_loss"), (host, "report_figure")])
+@pytest.mark.parametrize(("module", "name"), [(plot, "lr_and_loss"), (trackers, "report_figure")])
 def test_a_picture_that_fails_is_told_once_and_the_run_goes_on(
     module: Any,
     name: str,
