@@ -12,11 +12,16 @@ from ..history import Event, History
 from .another_schedule import AnotherSchedule
 from .configuration import EndsHigh, GroupsCollapsed, NeverWarm, NoLR
 from .finding import SYMPTOMS, Finding
+from .nothing_trains import LossScaled, NothingMoves, UpdatesSkipped
 from .overfitting import Overfitting
 from .rule import Rule
 from .sight import Point, Setting, Sight
 
-RULES: tuple[type[Rule], ...] = (Overfitting, NeverWarm, EndsHigh, GroupsCollapsed, NoLR, AnotherSchedule)
+RULES: tuple[type[Rule], ...] = (
+    Overfitting,
+    *(NeverWarm, EndsHigh, GroupsCollapsed, NoLR, AnotherSchedule),
+    *(NothingMoves, UpdatesSkipped, LossScaled),
+)
 
 __all__ = ["RULES", "SYMPTOMS", "Diagnosis", "Finding", "Point", "Rule", "Setting", "diagnose", "points"]
 
