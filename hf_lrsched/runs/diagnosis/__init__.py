@@ -11,13 +11,19 @@ from collections.abc import Sequence
 from ..history import Event, History
 from .another_schedule import AnotherSchedule
 from .configuration import EndsHigh, GroupsCollapsed, NeverWarm, NoLR
+from .explosion import Diverges, HiddenNaN, NotFinite
 from .finding import SYMPTOMS, Finding
 from .nothing_trains import LossScaled, NothingMoves, UpdatesSkipped
 from .overfitting import Overfitting
+from .progress import LearningRate
 from .rule import Rule
 from .sight import Point, Setting, Sight
+from .spike import LossSpike, NormGrows
 
 RULES: tuple[type[Rule], ...] = (
+    *(NotFinite, HiddenNaN, Diverges),
+    *(LossSpike, NormGrows),
+    LearningRate,
     Overfitting,
     *(NeverWarm, EndsHigh, GroupsCollapsed, NoLR, AnotherSchedule),
     *(NothingMoves, UpdatesSkipped, LossScaled),

@@ -15,6 +15,11 @@ from typing import Any, NamedTuple
 from ...schedules.schedule import Schedule
 from ..history import Event, History
 
+_Block = tuple[float, float, float, float]
+
+
+_HIGHER = 1.001  # an LR that is higher by less is the same, rounded
+
 
 class Point(NamedTuple):
     """One recorded step, or the mean of several where the log holds means."""
@@ -41,6 +46,7 @@ class Setting:
         recorded: whether the losses are the recorder's own: NaN as it came, every step. A Trainer's log is not.
         arguments: the run's settings in Trainer's words.
         groups: names of the parameter groups.
+        untrained: whether the model begins with random weights; None where that is not known.
     """
 
     steps: int | None = None
@@ -50,6 +56,7 @@ class Setting:
     recorded: bool = True
     arguments: Mapping[str, Any] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
+    untrained: bool | None = None
 
     @classmethod
     def of(cls, run: History) -> Setting:
@@ -115,9 +122,12 @@ class Sight:
         losses, norms: the last finite losses and gradient norms, a `Window` each.
         jitter: absolute second differences of the last losses, from which `noise` is told.
         points: the last points as they came.
-        blocks: means of the finite losses over even stretches, at most `BLOCKS`; each a (step, loss, lr) of its middle.
+        blocks: means of the finite losses over even stretches, at most `BLOCKS`, each as (step, loss, lr, time). Time is the
+            sum of the learning rates of all steps so far, or their number where no learning rate is known.
         lowest: the lowest median of the last losses, and where it was.
-        highest_lr: of the first group, so far.
+        begun: the first step.
+        highest_lr: of the first group, so far, and peak_at: the step that first had it.
+        lowest_lr: of the first group, since then.
         evaluations: (step, held-out loss), in order.
         events: what happened.
     """
@@ -133,12 +143,14 @@ class Sight:
         self.first: list[float] = []
         self.losses, self.norms, self.jitter = Window(self.WIDTH), Window(self.WIDTH), Window(self.WIDTH)
         self.points: deque[Point] = deque(maxlen=self.LAST)
-        self.blocks: list[tuple[float, float, float]] = []
+        self.blocks: list[_Block] = []
         self.evaluations: list[tuple[int, float]] = []
         self.events: list[Event] = []
         self.lowest, self.lowest_at = math.inf, 0
-        self.highest_lr = 0.0
-        self._block: list[tuple[float, float, float]] = []
+        self.begun = 0
+        self.highest_lr, self.peak_at, self.lowest_lr = 0.0, 0, math.inf
+        self._block: list[_Block] = []
+        self._time, self._step = 0.0, 0
         self._per_block = 1
         self._before: list[float] = []
 
@@ -149,13 +161,20 @@ class Sight:
 
     def include(self, point: Point) -> None:
         """Takes a point in."""
+        if not self.count:
+            self.begun = point.step
         self.count += 1
         self.points.append(point)
         lr = point.lrs[0] if point.lrs else math.nan
         if lr > self.highest_lr:
-            self.highest_lr = lr
+            self.peak_at = point.step if lr > _HIGHER * self.highest_lr else self.peak_at
+            self.highest_lr = self.lowest_lr = lr
+        elif lr < self.lowest_lr:
+            self.lowest_lr = lr
         if math.isfinite(point.grad_norm):
             self.norms.add(point.grad_norm)
+        self._time += (lr if math.isfinite(lr) else 1.0) * max(point.step - self._step, 0)
+        self._step = point.step
         loss = point.loss
         if not math.isfinite(loss):
             return
@@ -172,7 +191,7 @@ class Sight:
         self._add_to_block(point.step, loss, lr)
 
     def _add_to_block(self, step: int, loss: float, lr: float) -> None:
-        self._block.append((float(step), loss, lr))
+        self._block.append((float(step), loss, lr, self._time))
         if len(self._block) < self._per_block:
             return
         self.blocks.append(_mean(self._block))
@@ -190,6 +209,9 @@ class Sight:
         self.events.append(event)
 
 
-def _mean(some: list[tuple[float, float, float]]) -> tuple[float, float, float]:
+def _mean(some: list[_Block]) -> _Block:
+    if len(some) == 1:
+        return some[0]
     n = len(some)
-    return sum(one[0] for one in some) / n, sum(one[1] for one in some) / n, sum(one[2] for one in some) / n
+    step, loss, lr, time = (sum(column) / n for column in zip(*some, strict=True))
+    return step, loss, lr, time

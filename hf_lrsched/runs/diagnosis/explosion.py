@@ -1,0 +1,243 @@
+"""The loss explodes, or is no number any more.
+
+What has to be told apart: a learning rate that is too high from a warm-up that is too short, from a bad batch, and from what
+the log hides (Transformers replaces losses that are not finite; diagnosis.md, fact 3).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from statistics import median
+from typing import NamedTuple
+
+from .finding import Confidence, Finding
+from .rule import Rule
+from .schedule_did import Doing, doing
+from .sight import Point, Sight
+
+SIGMAS = 8.0  # of a single loss, as for a range test (ramp.Divergence): of 800 curves of noise 2 in 100 reach it
+GAIN = 0.5  # of what was gained since the start, that must be lost again; BLOOM's spike of 2.9 of 9 nats did no harm
+SUSTAINED = 5  # losses whose median must lie there
+_CALM = 10  # losses before anything is told
+LEAD = 3.0  # times its median, that a gradient norm leads with: BLOOM's stood at 3.9 four steps ahead of the loss's peak
+_BACK = 32  # points in which a lead is looked for; BLOOM's were 5
+LOWER = 0.3  # the guide's "reduce 3 to 10x", at its mild end: a rescue may be repeated
+_CONFIRMED = 3  # losses in a row that are not finite: the weights are lost, while after a bad batch the next is finite
+
+
+def scale(sight: Sight) -> float:
+    """The standard deviation of a single loss about its trend: of neighbours, or of the last 64 where that is more."""
+    wide = (sight.losses.quantile(0.9) - sight.losses.quantile(0.1)) / 2.563  # between the tenths of a normal distribution
+    return max(sight.noise, wide)
+
+
+def lead(sight: Sight, before: int) -> tuple[int, float] | None:
+    """The step at which the gradient norm left its band, and how many times its median it was, looking back from `before`."""
+    usual = sight.norms.median
+    if not usual > 0:
+        return None
+    first = None
+    for point in reversed([one for one in list(sight.points)[-_BACK:] if one.step <= before]):
+        if math.isfinite(point.grad_norm) and point.grad_norm < LEAD * usual:
+            break
+        if point.grad_norm >= LEAD * usual:  # not one that is not finite: that is no lead but the end
+            first = (point.step, point.grad_norm / usual)
+    return first
+
+
+class NotFinite(Rule):
+    """The loss is NaN or infinite: for good, or once."""
+
+    def __init__(self) -> None:
+        self._since: Point | None = None
+        self._did: Doing = ""
+        self._count = 0
+        self._said = False
+
+    def see(self, point: Point, sight: Sight) -> list[Finding]:
+        """Three in a row, or one that is followed by finite ones."""
+        if self._said or not point.logged:
+            return []
+        if math.isfinite(point.loss):
+            found = [self._once(point)] if self._since is not None and point.loss != 0 else []
+            self._since, self._count = None, 0
+            return found
+        if self._since is None:
+            self._since, self._did = point, doing(point, sight)
+        self._count += 1
+        return [self._for_good(point, sight)] if self._count >= _CONFIRMED else []
+
+    def over(self, sight: Sight) -> list[Finding]:
+        """A run that stopped at once."""
+        return [] if self._said or self._since is None else [self._for_good(self._since, sight)]
+
+    def _once(self, point: Point) -> Finding:
+        assert self._since is not None
+        since, self._said = self._since.step, True
+        return Finding(
+            "spike",
+            "bad batch",
+            step=point.step,
+            since=since,
+            title="the loss of a batch was not finite, and training went on",
+            evidence=f"loss {self._since.loss} at step {since}; {point.loss:.4g} again at step {point.step}",
+            advice=f"look at the batch of step {since} (empty labels, overflow in the loss); it is not the learning rate",
+            confidence="medium",
+        )
+
+    def _for_good(self, point: Point, sight: Sight) -> Finding:
+        assert self._since is not None
+        self._said = True
+        first = self._since
+        likely = _cause(first, sight, self._did)
+        evidence = f"the first at step {first.step}" + (f", {self._count} in a row" if self._count > 1 else "")
+        return Finding(
+            "explodes",
+            likely.cause,
+            step=point.step,
+            since=likely.since,
+            title="the loss is no longer a number",
+            evidence=f"{evidence}; {likely.told}",
+            advice=likely.advice,
+            factor=likely.factor,
+            confidence=likely.confidence,
+        )
+
+
+class HiddenNaN(Rule):
+    """A loss of exactly 0 where the gradient norm is NaN: Transformers' log leaves out losses that are not finite."""
+
+    def __init__(self) -> None:
+        self._said = False
+        self._zeros: list[int] = []
+
+    def see(self, point: Point, sight: Sight) -> list[Finding]:
+        """One with a norm that says so, or three exact zeros in a row behind losses that were not near it."""
+        if self._said or point.loss != 0 or not point.logged:
+            self._zeros = []
+            return []
+        self._zeros.append(point.step)
+        told = math.isnan(point.grad_norm) and sight.norms.median > 0
+        calm = sight.losses.median > 0 and sight.losses.quantile(0.0) > 0.01 * sight.losses.median
+        if not (told or (len(self._zeros) >= _CONFIRMED and calm)):
+            return []
+        self._said = True
+        norm = " and the gradient norm is NaN" if told else f", {len(self._zeros)} times in a row"
+        return [
+            Finding(
+                "explodes",
+                "hidden NaN",
+                step=point.step,
+                since=self._zeros[0],
+                title="the loss is NaN, and the log hides it",
+                evidence=f"loss exactly 0 from step {self._zeros[0]} on, {sight.losses.median:.4g} before it{norm}; "
+                "logging_nan_inf_filter replaces losses that are not finite, and a window without any other adds up to 0",
+                advice="stop, and go on from a checkpoint before it with the peak divided by 3 to 10; set "
+                "logging_nan_inf_filter=False, or use LRRecorder, to see the first bad step",
+                factor=0.3,
+                confidence="high" if told else "medium",
+            )
+        ]
+
+
+class Diverges(Rule):
+    """The loss is finite and has lost half of what was gained, for good."""
+
+    def __init__(self) -> None:
+        self._last: deque[float] = deque(maxlen=SUSTAINED)
+        self._onset: Point | None = None
+        self._did: Doing = ""
+        self._noise = 0.0
+        self._start = math.nan
+        self._said = False
+
+    def see(self, point: Point, sight: Sight) -> list[Finding]:
+        """A median of the last losses far above the lowest so far."""
+        if self._said or not math.isfinite(point.loss):
+            return []
+        self._last.append(point.loss)
+        if len(sight.first) < _CALM or not math.isfinite(sight.lowest):
+            return []
+        if math.isnan(self._start):
+            self._start = median(sight.first[:_CALM])
+        start = self._start
+        bar = sight.lowest + GAIN * max(start - sight.lowest, 0.0)
+        if point.loss <= bar or point.loss <= bar + SIGMAS * (noise := scale(sight)):
+            if len(self._last) == SUSTAINED and median(self._last) <= bar:
+                self._onset = None
+            return []
+        if self._onset is None:
+            self._onset, self._did, self._noise = point, doing(point, sight), noise
+        now = median(self._last)
+        if len(self._last) < SUSTAINED or now <= bar + SIGMAS * self._noise or self._did in ("restart", "resume"):
+            return []
+        self._said = True
+        return [self._finding(point, sight, now, start)]
+
+    def _finding(self, point: Point, sight: Sight, now: float, start: float) -> Finding:
+        assert self._onset is not None
+        likely = _cause(self._onset, sight, self._did)
+        return Finding(
+            "explodes",
+            likely.cause,
+            step=point.step,
+            since=likely.since,
+            title="the loss has diverged",
+            evidence=f"the median of the last {SUSTAINED} losses is {now:.4g}; the lowest was {sight.lowest:.4g} (step "
+            f"{sight.lowest_at}), the first {start:.4g}, the noise of one {self._noise:.2g}; {likely.told}",
+            advice=likely.advice,
+            factor=likely.factor,
+            confidence=likely.confidence,
+        )
+
+
+class _Cause(NamedTuple):
+    """What is likely behind an explosion."""
+
+    cause: str
+    since: int
+    told: str
+    advice: str
+    factor: float
+    confidence: Confidence
+
+
+def _cause(first: Point, sight: Sight, did: Doing) -> _Cause:
+    """What is likely behind an explosion whose first bad loss is that of `first`, while the schedule `did` something."""
+    led = lead(sight, first.step)
+    known = math.isfinite(sight.norms.median)
+    since, told = first.step, "the gradient norm is not known"
+    if led is not None and led[0] < first.step:
+        since = led[0]
+        told = f"the gradient norm left its band {first.step - since} steps earlier, at {led[1]:.3g} times its median"
+    elif known:
+        told = f"the gradient norm gave no sign before it (median {sight.norms.median:.3g})"
+    lr = first.lrs[0] if first.lrs else math.nan
+    if did == "warm-up":
+        peak = sight.setting.peak[0] if sight.setting.peak else sight.highest_lr
+        factor = max(LOWER * min(lr / peak, 1.0), 0.01) if peak > 0 and lr > 0 else LOWER
+        return _Cause(
+            "lr too high",
+            since,
+            f"{told}; the LR was on its way up, at {lr:.3g} of {peak:.3g}",
+            _lower(factor),
+            factor,
+            "high",
+        )
+    if did == "end of warm-up":
+        told += f"; the warm-up ended at step {sight.peak_at}"
+        advice = f"warm up two to five times as long; where that does not help, {_lower(LOWER)}"
+        return _Cause("warm-up too short", since, told, advice, LOWER, "medium")
+    if did == "no warm-up":
+        told += "; the run began at its highest LR"
+        return _Cause("lr too high", since, told, f"warm up over 1 to 5 % of the run, and {_lower(LOWER)}", LOWER, "high")
+    if led is None and known:
+        told += ", and the LR did nothing special: a bad batch, or the rate"
+        advice = f"look at the batches from there on; {_lower(LOWER)}, or without those batches"
+        return _Cause("unknown", since, told, advice, LOWER, "low")
+    return _Cause("lr too high", since, told, _lower(LOWER), LOWER, "medium" if led is None else "high")
+
+
+def _lower(factor: float) -> str:
+    return f"go on from a checkpoint before it with the peak divided by {1 / factor:.2g}"

@@ -1,0 +1,130 @@
+"""The loss hardly falls, or fell too fast: whether the learning rate is too high or too low, by the shape of the curve.
+
+Asked at a tenth of the run, at three tenths, and at its end. A flat curve is usually one whose rate is too high
+(diagnosis.md, fact 1), so nothing here says "raise it" of a curve that ever rose.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from .finding import Finding
+from .rule import Rule
+from .shape import shape
+from .sight import Point, Setting, Sight
+from .verdict import verdict
+
+Floats = npt.NDArray[np.float64]
+
+ASKED = (0.1, 0.3)  # shares of the run; and its end
+_WARM = 0.95  # of the peak: a schedule that has been there has warmed up
+_GRID = 1001  # points at which a plan's sum is taken
+_AGAIN = 1.5  # times its low, from which an LR has come back
+_CYCLE = 0.5  # of the highest LR: a run whose LR has been below that and above it again has cycles, and its curve no shape
+
+
+class LearningRate(Rule):
+    """Says once that the learning rate is too high, or too low, where the curve tells it."""
+
+    def __init__(self) -> None:
+        self._asked = 0
+        self._said = False
+        self._spent: tuple[Floats, Floats] | None = None
+
+    def see(self, point: Point, sight: Sight) -> list[Finding]:
+        """At its times, what the curve says."""
+        steps = sight.setting.steps
+        if self._said or self._asked >= len(ASKED) or not steps or point.step < ASKED[self._asked] * steps:
+            return []
+        done = self._done(point, sight)
+        if done is None or done < ASKED[self._asked]:
+            return []
+        self._asked += 1
+        return self._ask(sight, done)
+
+    def over(self, sight: Sight) -> list[Finding]:
+        """At the end: of the run, or of its file."""
+        if self._said or not sight.points:
+            return []
+        done = self._done(sight.points[-1], sight)
+        return self._ask(sight, 1.0 if done is None else done)
+
+    def _done(self, point: Point, sight: Sight) -> float | None:
+        """How much of the run's learning rate has been spent, from 0 to 1; None where its plan is not known."""
+        setting = sight.setting
+        if not setting.steps:
+            return None
+        if setting.schedule is None:
+            lr = point.lrs[0] if point.lrs else math.nan
+            return point.step / setting.steps if not lr < _WARM * sight.highest_lr else None
+        self._spent = self._spent or spent(setting)
+        return None if self._spent is None else float(np.interp(point.step, *self._spent))
+
+    def _ask(self, sight: Sight, done: float) -> list[Finding]:
+        curve = shape(sight)
+        if curve is None or cycles(sight):
+            return []
+        found = verdict(curve, done=done, untrained=untrained(sight))
+        if found is None:
+            return []
+        self._said = True
+        step = sight.points[-1].step
+        by = f"{1 / found.factor:.2g}" if found.factor < 1 else f"{found.factor:.2g}"
+        if found.lr == "too high":
+            advice = f"divide the peak by {by} or more; a range test (find_lr) tells where it should be"
+        else:
+            advice = f"multiply the peak by {by} or more; a range test (find_lr) tells where it should be"
+        if found.sign == "hardly moved" and curve.fall < 0.01:  # of the first loss
+            advice += "; and see that weights are trainable and labels belong to their inputs"
+        return [
+            Finding(
+                "explodes" if found.sign == "jump" else "slow",
+                "lr " + found.lr,
+                step=step,
+                since=sight.begun,
+                title=_TITLES[found.sign],
+                evidence=found.evidence,
+                advice=advice,
+                factor=found.factor,
+                confidence=found.confidence,
+            )
+        ]
+
+
+_TITLES = {
+    "jump": "the first updates threw the loss far up",
+    "flat after a rise": "the loss is flat, after a rise",
+    "dead": "the loss does not move any more",
+    "stuck": "the loss fell at once, and has been flat since",
+    "hardly moved": "the loss has hardly moved",
+    "still falling": "the loss fell as fast at the end as before",
+}
+
+
+def untrained(sight: Sight) -> bool:
+    """Whether the model began with random weights, as far as that is known."""
+    return bool(sight.setting.untrained)
+
+
+def cycles(sight: Sight) -> bool:
+    """Whether the learning rate has come back up after it was low."""
+    lowest = math.inf
+    for step, _, lr, _ in sight.blocks:
+        if step >= sight.peak_at:
+            lowest = min(lowest, lr)
+            if lowest < _CYCLE * sight.highest_lr and lr > _AGAIN * lowest:
+                return True
+    return False
+
+
+def spent(setting: Setting) -> tuple[Floats, Floats] | None:
+    """Steps, and the share of all of the run's learning rate that is spent by each; None where its plan is not known."""
+    if not setting.steps or setting.schedule is None:
+        return None
+    steps = np.linspace(0, setting.steps, _GRID)
+    rates = setting.schedule.values(steps)
+    sums = np.concatenate([[0.0], np.cumsum((rates[1:] + rates[:-1]) / 2)])
+    return (steps, sums / sums[-1]) if sums[-1] > 0 else None
