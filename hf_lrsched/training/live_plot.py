@@ -18,7 +18,8 @@ from ..runs.history import History
 from ..runs.reading import read_history
 from ..schedules.schedule import Schedule
 from . import trackers
-from .recorder import LRRecorder, lr_of, momentum_of
+from .points import lr_of, momentum_of
+from .recorder import LRRecorder
 from .scheduler import ScheduleLR
 
 logger = logging.getLogger(__name__)

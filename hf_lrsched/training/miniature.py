@@ -15,7 +15,7 @@ import numpy.typing as npt
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from transformers import TrainingArguments
 
-from .recorder import lr_of, momentum_of
+from .points import lr_of, momentum_of
 from .restoring import Kept
 
 _NEARLY = 0.01  # a peak between two steps, as torch's one-cycle has it, is the peak

@@ -75,6 +75,29 @@ def test_a_loss_that_is_no_number_and_a_norm_that_was_clipped_are_as_they_were(t
     assert "NaN" not in (tmp_path / HISTORY).read_text()  # JSON has none
 
 
+class Overflows(Tiny):
+    """Its gradients overflow in the forward passes that are named."""
+
+    def __init__(self, *at: int) -> None:
+        super().__init__()
+        self.at, self.passes = at, 0
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        self.passes += 1
+        loss = super().forward(x, labels)["loss"]
+        return {"loss": loss * math.inf if self.passes in self.at else loss}
+
+
+@pytest.mark.parametrize("optim", ["adamw_torch", "adamw_torch_fused"])
+def test_an_update_that_an_overflow_skipped_is_noted_whatever_the_optimizer_says(optim: str, tmp_path: Path) -> None:
+    made = recorded(tmp_path, every=3, model=Overflows(3, 4, 9), optim=optim, max_steps=12)
+    made.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=2)
+    made.train()
+    history = read_history(tmp_path)
+    assert history.step[history.skipped].tolist() == [3, 4, 9]
+    assert np.isfinite(history.loss).sum() == 9
+
+
 class Killed(Exception):  # as a kill, which no callback of ours sees
     pass
 
@@ -129,8 +152,9 @@ def test_a_step_costs_nothing_that_grows(tmp_path: Path) -> None:
 
     def watched() -> None:
         nonlocal most
-        most = max(most, len(recorder._losses))
+        most = max(most, len(recorder._gathered) + len(recorder._points))
         flush()
+        assert not recorder._points
 
     vars(recorder)["_flush"] = watched
     made.train()
