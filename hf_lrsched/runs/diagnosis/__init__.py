@@ -15,6 +15,7 @@ from .explosion import Diverges, HiddenNaN, NotFinite
 from .finding import SYMPTOMS, Finding
 from .nothing_trains import LossScaled, NothingMoves, UpdatesSkipped
 from .overfitting import Overfitting
+from .plateau import Flat, NothingLeft
 from .progress import LearningRate
 from .rule import Rule
 from .sight import Point, Setting, Sight
@@ -27,6 +28,7 @@ RULES: tuple[type[Rule], ...] = (
     Overfitting,
     *(NeverWarm, EndsHigh, GroupsCollapsed, NoLR, AnotherSchedule),
     *(NothingMoves, UpdatesSkipped, LossScaled),
+    *(Flat, NothingLeft),
 )
 
 __all__ = ["RULES", "SYMPTOMS", "Diagnosis", "Finding", "Point", "Rule", "Setting", "diagnose", "points"]

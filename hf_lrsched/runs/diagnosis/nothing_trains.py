@@ -146,7 +146,7 @@ class LossScaled(Rule):
                 evidence=f"At the last {EVALUATIONS} evaluations it is {', '.join(f'{ratio:.3g}' for ratio in self._ratios)} "
                 f"times as large, and gradient_accumulation_steps is {parts}.",
                 advice=f"The model takes num_items_in_batch and does not divide by it, so gradients are {parts} times too "
-                "large: set trainer.model_accepts_loss_kwargs = False, and look at max_grad_norm, which now clips all of them.",
+                "large: set trainer.model_accepts_loss_kwargs = False, and look at max_grad_norm, which now clips all.",
                 confidence="medium",
             )
         ]
