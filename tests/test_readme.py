@@ -60,7 +60,7 @@ def commands() -> list[tuple[str, str]]:
     return [(command, shown) for command, _, shown in (part.partition("\n") for part in parts)]
 
 
-NEED_A_RUN = ("report", "compare", "cooldown", "find-lr")
+NEED_A_RUN = ("report", "compare", "diagnose", "cooldown", "find-lr")
 
 
 @pytest.mark.parametrize(("command", "shown"), commands(), ids=[command.split()[0] for command, _ in commands()])

@@ -22,6 +22,7 @@ _COMMANDS = {
     "cooldown": "running:cooldown",
     "report": "reports:report",
     "compare": "reports:compare",
+    "diagnose": "diagnosing:diagnose",
 }
 
 

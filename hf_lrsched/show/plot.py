@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..runs.diagnosis import Finding
 from ..runs.history import History
 from ..schedules.catalogue import build
 from ..schedules.lengths import Horizon
 from ..schedules.schedule import Schedule
 from ..schedules.spec import from_spec
+from . import findings as marks
 from . import panels
 from .range_test import picture as range_test
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["lr_and_loss", "range_test", "read_spec", "runs", "schedules", "thumbnail"]
+__all__ = ["findings", "lr_and_loss", "range_test", "read_spec", "runs", "schedules", "thumbnail"]
 
 _GROUPS = 7  # parameter groups of different LRs in one picture; more could not be told apart
 
@@ -99,14 +101,37 @@ def lr_and_loss(
     >>> [axes.get_ylabel() for axes in lr_and_loss(log).axes]
     ['learning rate', 'loss']
     """
+    return findings(history, (), file, schedule=schedule, log_lr=log_lr, log_loss=log_loss)
+
+
+def findings(
+    history: History | Sequence[Mapping[str, Any]],
+    found: Sequence[Finding],
+    file: str | Path | None = None,
+    *,
+    schedule: Schedule | None = None,
+    log_lr: bool = False,
+    log_loss: bool = False,
+) -> Figure:
+    """What `lr_and_loss` draws, with what was found in the run marked and told.
+
+    A finding is shaded from where it began to where it was found, orange where it needs attention, blue where it is expected.
+    Its number, as in `text.findings`, stands between the panels; what the first eight are is said below.
+
+    Args:
+        history, file, schedule, log_lr, log_loss: as `lr_and_loss` has them.
+        found: what `diagnose` gave back.
+
+    >>> log = [{"step": step, "loss": 9.0 if step == 4 else 2.0, "lr": 1e-3} for step in range(1, 9)]
+    >>> jump = Finding("spike", "bad batch", 4, 4, "the loss jumped", "2 to 9", "nothing")
+    >>> [axes.get_ylabel() for axes in findings(log, [jump]).axes]
+    ['learning rate', '', 'loss', '']
+    """
     run = history if isinstance(history, History) else History.of(history)
     plan = schedule if schedule is not None else run.schedule
-    parts = ["lr", "loss", *(["grad_norm"] if np.isfinite(run.grad_norm).any() else [])]
-    parts += ["momentum"] if np.unique(run.momentum[np.isfinite(run.momentum)]).size > 1 else []
-    heights = {"lr": 2.0, "loss": 3.0, "grad_norm": 1.3, "momentum": 1.0}
-    figure = panels.figure(8.0, 5.0 + 1.2 * (len(parts) - 2))
-    drawn = figure.subplots(len(parts), 1, sharex=True, gridspec_kw={"height_ratios": [heights[name] for name in parts]})
-    axes = dict(zip(parts, drawn, strict=True))
+    long = max([*run.step[-1:], *run.eval_step[-1:], *panels.to_come(run, plan)[-1:]], default=0)
+    rows = marks.placed(found, float(long))
+    figure, axes, below = _panels(run, rows, len(marks.key_lines(found)))
     _draw_lr(axes["lr"], run, plan, log=log_lr)
     _draw_loss(axes["loss"], run, log=log_loss)
     for name, words in (("grad_norm", "gradient norm"), ("momentum", "momentum")):
@@ -114,12 +139,15 @@ def lr_and_loss(
             axes[name].plot(*panels.thinned(run.step, getattr(run, name)), color=panels.GREEN, linewidth=0.9)
             panels.label(axes[name], words, log=name == "grad_norm" and panels.spans_decades(run.grad_norm), from_zero=False)
     spans = panels.phases(run, plan)
-    for name, panel in axes.items():
-        panels.shade(panel, spans, names=name == "lr")
-        panels.mark(panel, run, plan)
+    for name in [name for name in axes if name != "findings"]:
+        panels.shade(axes[name], spans, names=name == "lr")
+        panels.mark(axes[name], run, plan)
     if axes["loss"].lines:
         axes["loss"].legend(frameon=False, fontsize=9)
-    drawn[-1].set_xlabel("optimizer step")
+    list(axes.values())[-1].set_xlabel("optimizer step")
+    if below is not None:
+        marks.mark(axes, found, rows)
+        marks.key(below, found)
     return panels.saved(figure, file)
 
 
@@ -208,6 +236,19 @@ def read_spec(file: str | Path) -> Schedule:
     if isinstance(read, dict) and isinstance(read.get("schedule"), dict):
         read = read["schedule"]
     return from_spec(read)
+
+
+def _panels(run: History, rows: Sequence[int], lines: int) -> tuple[Figure, dict[str, Axes], Axes | None]:
+    """The figure of a run, its panels by what they show, and below them room for so many lines about what was found."""
+    heights = {"lr": 2.0, **({"findings": marks.LANE * (max(rows) + 1)} if rows else {}), "loss": 3.0}
+    heights |= {"grad_norm": 1.3} if np.isfinite(run.grad_norm).any() else {}
+    heights |= {"momentum": 1.0} if np.unique(run.momentum[np.isfinite(run.momentum)]).size > 1 else {}
+    tall = 5.0 + 1.2 * len(heights.keys() & {"grad_norm", "momentum"}) + heights.get("findings", 0.0)
+    figure = panels.figure(8.0, tall + marks.LINE * lines)
+    parts = figure.subfigures(2, 1, squeeze=False, height_ratios=[tall, marks.LINE * lines])[:, 0] if lines else [figure]
+    drawn = parts[0].subplots(len(heights), 1, sharex=True, gridspec_kw={"height_ratios": list(heights.values())})
+    below = parts[1].add_axes((0.01, 0, 0.98, 1)) if lines else None
+    return figure, dict(zip(heights, drawn, strict=True)), below
 
 
 def _draw_lr(axes: Axes, run: History, plan: Schedule | None, *, log: bool) -> None:

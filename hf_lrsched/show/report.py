@@ -39,7 +39,7 @@ def report(
         file: where the page goes.
         title: the run's name; by default its source.
         checkpoints: those in the run's folder (`runs.files.checkpoints`); kept ones are its branch points.
-        findings: what is worth knowing, each with ``title`` and ``text``.
+        findings: what is worth knowing, each with ``title`` and ``text``; with ``kind`` "expected" it is blue.
 
     Returns:
         the file's path.
