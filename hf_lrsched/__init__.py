@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .training.snapshots import CycleSnapshots, average_checkpoints, cycle_checkpoints
     from .training.streams import HeldBack
     from .training.sweep import find_lr, use_lr
+    from .training.watch import LRWatch
 
 _CATALOGUE = (
     "CATALOGUE", "build", "constant", "inverse_sqrt_cooldown", "multi_step", "one_cycle", "phases", "power", "rex",
@@ -71,6 +72,7 @@ _WHERE = {
     "LRCard": "training.model_card",
     "LRPlot": "training.live_plot",
     "LRRecorder": "training.recorder",
+    "LRWatch": "training.watch",
     **dict.fromkeys(("Checkpoints", "last_complete"), "training.checkpoints"),
     "CooldownCallback": "training.cooldown",
     **dict.fromkeys(("CycleSnapshots", "average_checkpoints", "cycle_checkpoints"), "training.snapshots"),
@@ -96,6 +98,7 @@ __all__ = [
     "LRCard",
     "LRPlot",
     "LRRecorder",
+    "LRWatch",
     "Phase",
     "RangeTest",
     "Schedule",

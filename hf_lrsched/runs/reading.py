@@ -131,7 +131,7 @@ def _read_recorder(text: str, unreadable: list[str], file: Path) -> History:
                 for kept in (points, evaluations):
                     for step in [step for step in kept if step > begin or begin <= 0]:
                         del kept[step]
-                events = [event for event in events if 0 < event.step <= begin]
+                events = [event for event in events if event.step <= begin and _stays(event, begin)]
                 events += [Event(begin, "resume")] * (begin > 0)
             elif "event" in line:
                 events.append(Event(int(line["step"]), str(line["event"]), str(line.get("text", ""))))
@@ -152,6 +152,11 @@ def _read_recorder(text: str, unreadable: list[str], file: Path) -> History:
         "unreadable": tuple(unreadable),
     }
     return History.of_points(points, evaluations, events, about)
+
+
+def _stays(event: Event, begin: int) -> bool:
+    """Whether a run that goes on from a step has an event of before still; one that begins anew has none."""
+    return begin > 0 and (event.step > 0 or event.kind == "rescue")
 
 
 def _head(line: dict[str, Any]) -> dict[str, Any]:
@@ -216,7 +221,18 @@ def _read_state(text: str, unreadable: list[str], file: Path) -> History:
     if not isinstance(lines, list):
         raise ValueError(f"{file}: log_history is a {type(lines).__name__}, not a list of entries")
     whole = [line for line in lines if isinstance(line, dict)]
-    return History.of(whole, averaged=max(averaged, 1), source=str(file), unreadable=tuple(unreadable))
+    events = [event for line in whole for event in _of_watch(line)]
+    return History.of(whole, averaged=max(averaged, 1), source=str(file), unreadable=tuple(unreadable), events=events)
+
+
+def _of_watch(line: dict[str, Any]) -> list[Event]:
+    """What `LRWatch` has left in a Trainer's log."""
+    try:
+        if "finding" in line:
+            return [Event(int(line["step"]), "finding", str(line["finding"]["title"]))]
+        return [Event(int(line["step"]), str(line.get("kind", "watch")), str(line["watch"]))] if "watch" in line else []
+    except (KeyError, OverflowError, TypeError, ValueError):
+        return []
 
 
 def _whole_entries(text: str) -> list[dict[str, Any]]:

@@ -268,6 +268,7 @@ def _notes(trainer: Any, peaks: tuple[float, ...]) -> list[str]:
     batch = state.train_batch_size
     if batch is not None and batch != args.train_batch_size:
         notes.append(f"The batch was {batch} per process, which auto_find_batch_size found, not {args.train_batch_size}.")
+    notes += _found(state.log_history)
     if not isinstance(scheduler, ScheduleLR):
         return notes
     if _of_arguments(args, scheduler.planned, max(peaks)) != scheduler.planned:
@@ -279,6 +280,18 @@ def _notes(trainer: Any, peaks: tuple[float, ...]) -> list[str]:
             f"The decay was started on demand at step {cooldown.first} and took {cooldown.steps} steps; the arguments alone "
             "go on to max_steps."
         )
+    return notes
+
+
+def _found(log: list[dict[str, Any]]) -> list[str]:
+    """What `LRWatch` has found and done, as the run's log has it."""
+    notes = []
+    for line in log:
+        if "watch" in line:
+            notes.append(f"LRWatch at step {line['step']}: {line['watch']}.")
+        elif "finding" in line and line["finding"]["attention"]:
+            found = line["finding"]
+            notes.append(f"LRWatch at step {line['step']}: {found['title']}, since step {found['since']} ({found['cause']}).")
     return notes
 
 

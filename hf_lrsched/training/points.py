@@ -120,6 +120,10 @@ class Listener(TrainerCallback):
                 self.fetch()
         return control
 
+    def flush(self) -> None:
+        """Nothing more comes for now."""
+        self.fetch()
+
     def fetch(self) -> None:
         """Tells all listeners of the steps that have gathered; to be called on every process."""
         points = self._gathered.fetch()

@@ -77,10 +77,10 @@ class LRRecorder(Listener):
         """A step is done; every so many are written."""
         super().on_step_end(args, state, control, **kwargs)
         if self._waiting >= self._every or control.should_save or control.should_evaluate or control.should_training_stop:
-            self._flush()
+            self.flush()
         return control
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Writes what has gathered, in one line."""
         self.fetch()
         self._waiting = 0
@@ -120,14 +120,14 @@ class LRRecorder(Listener):
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Notes the held-out loss."""
-        self._flush()
+        self.flush()
         loss = (kwargs.get("metrics") or {}).get("eval_loss")
         if loss is not None:
             self._write({"step": state.global_step, "eval_loss": _plain(float(f"{float(loss):.8g}"))})
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Notes the checkpoint."""
-        self._flush()
+        self.flush()
         self.note(state.global_step, "checkpoint", f"checkpoint-{state.global_step}")
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -135,17 +135,17 @@ class LRRecorder(Listener):
         cooldown = getattr(kwargs["lr_scheduler"], "cooldown", None)
         if cooldown is not None and cooldown is not self._cooldown:
             self._cooldown = cooldown
-            self._flush()
+            self.flush()
             self.note(cooldown.first, "cooldown", f"{cooldown.reason}, {cooldown.steps} steps")
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Writes what is left with the last log, so that a picture of the run has it."""
         if trackers.is_over(kwargs.get("logs") or {}):
-            self._flush()
+            self.flush()
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Writes what is left."""
-        self._flush()
+        self.flush()
 
 
 def _close_last_line(file: Path) -> None:

@@ -40,3 +40,23 @@ def report_figure(trainer: Any, name: str, figure: Any, file: Path) -> None:
             callback._wandb.log({name: callback._wandb.Image(str(file)), "train/global_step": step})
         elif kind == "TrackioCallback" and getattr(callback, "_trackio", None) is not None:
             callback._trackio.log({name: callback._trackio.Image(str(file)), "train/global_step": step})
+
+
+def report_text(trainer: Any, title: str, text: str, *, attention: bool) -> None:
+    """Sends a text to TensorBoard, as its text; to W&B and Trackio as an alert, a warning where it needs `attention`.
+
+    A Trackio from before it had alerts gets it as a logged text.
+    """
+    step, level = trainer.state.global_step, "WARN" if attention else "INFO"
+    for callback in trainer.callback_handler.callbacks:
+        kind = type(callback).__name__
+        if kind == "TensorBoardCallback" and callback.tb_writer is not None:
+            callback.tb_writer.add_text(title, text, step)
+            callback.tb_writer.flush()
+        elif kind == "WandbCallback" and getattr(callback, "_wandb", None) is not None:
+            callback._wandb.alert(title=title, text=text, level=level)
+        elif kind == "TrackioCallback" and (library := getattr(callback, "_trackio", None)) is not None:
+            if hasattr(library, "alert"):
+                library.alert(title=title, text=text, level=getattr(library.AlertLevel, level))
+            else:
+                library.log({title: text, "train/global_step": step})

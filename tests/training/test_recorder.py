@@ -148,7 +148,7 @@ def test_a_step_costs_nothing_that_grows(tmp_path: Path) -> None:
     made = recorded(tmp_path, "wsd", 10, max_steps=300, logging_steps=300)
     [recorder] = [one for one in made.callback_handler.callbacks if isinstance(one, LRRecorder)]
     most = 0
-    flush = recorder._flush
+    flush = recorder.flush
 
     def watched() -> None:
         nonlocal most
@@ -156,7 +156,7 @@ def test_a_step_costs_nothing_that_grows(tmp_path: Path) -> None:
         flush()
         assert not recorder._points
 
-    vars(recorder)["_flush"] = watched
+    vars(recorder)["flush"] = watched
     made.train()
     assert most == 10
     lines = (tmp_path / HISTORY).read_text().splitlines()

@@ -1,6 +1,7 @@
-"""Runs in two processes each: open-ended ones, of which one alone is told to cool down, and a range test before a training.
+"""Runs in two processes each: open-ended ones, of which one alone is told to cool down, a range test before a training, and
+runs that diverge.
 
-The processes are forked from this one, which has imported everything; test_cooldown.py and test_sweep.py start it:
+The processes are forked from this one, which has imported everything; test_cooldown.py, test_sweep.py and others start it:
 `python -m tests.training.two_processes FOLDER CASE...`.
 """
 
@@ -15,11 +16,12 @@ from typing import Any
 
 import torch
 
-from hf_lrsched import CooldownCallback, LRRecorder, find_lr
+from hf_lrsched import CooldownCallback, LRRecorder, LRWatch, find_lr, read_history
 
 from .forked import in_two
 from .running import At, arguments, lrs, running
 from .test_trainer import weights
+from .test_watch import Bad, Huge
 
 
 def test_first(case: str, rank: int, folder: Path) -> None:
@@ -46,9 +48,30 @@ def test_first(case: str, rank: int, folder: Path) -> None:
     (folder / f"{case}-{rank}.json").write_text(json.dumps(said))
 
 
+def watch(case: str, rank: int, folder: Path) -> None:
+    """A training that is stopped, as the loss of one process alone is huge."""
+    made = running(
+        arguments(folder / case, max_steps=24, lr_scheduler_type="wsd"),
+        *(LRWatch(on_divergence="stop", every=1, rules=[Huge]), LRRecorder()),
+        model=Bad(times=1e5 if rank else 1.0),
+    )
+    made.train()
+    recorded = read_history(folder / case).loss.tolist() if rank == 0 else []
+    said = {
+        "processes": made.args.world_size,
+        "steps": made.state.global_step,
+        "losses": recorded,
+        "logged": [float(line["loss"]) for line in made.state.log_history if "loss" in line],
+        "weights": [weight.tolist() for weight in weights(made).values()],
+    }
+    (folder / f"{case}-{rank}.json").write_text(json.dumps(said))
+
+
 def train(case: str, rank: int, folder: Path) -> None:
     if case == "found":
         return test_first(case, rank, folder)
+    if case == "watched":
+        return watch(case, rank, folder)
     out = folder / case
     if case == "request":
         told = [At(4, lambda: (out / "cooldown.request").write_text('{"steps": 5}'))] if rank == 0 else []
