@@ -21,7 +21,7 @@ GAIN = 0.5  # of what was gained since the start, that must be lost again; BLOOM
 SUSTAINED = 5  # losses whose median must lie there
 _CALM = 10  # losses before anything is told
 LEAD = 3.0  # times its median, that a gradient norm leads with: BLOOM's stood at 3.9 four steps ahead of the loss's peak
-_BACK = 32  # points in which a lead is looked for; BLOOM's were 5
+_BACK = 10  # points in which a lead is looked for; BLOOM's were 4
 LOWER = 0.3  # the guide's "reduce 3 to 10x", at its mild end: a rescue may be repeated
 _CONFIRMED = 3  # losses in a row that are not finite: the weights are lost, while after a bad batch the next is finite
 
@@ -199,7 +199,7 @@ class _Cause(NamedTuple):
     since: int
     told: str
     advice: str
-    factor: float
+    factor: float | None
     confidence: Confidence
 
 
@@ -232,11 +232,13 @@ def _cause(first: Point, sight: Sight, did: Doing) -> _Cause:
     if did == "no warm-up":
         told += "; the run began at its highest LR"
         return _Cause("lr too high", since, told, f"warm up over 1 to 5 % of the run, and {_lower(LOWER)}", LOWER, "high")
-    if led is None and known:
-        told += ", and the LR did nothing special: a bad batch, or the rate"
-        advice = f"look at the batches from there on; {_lower(LOWER)}, or without those batches"
-        return _Cause("unknown", since, told, advice, LOWER, "low")
-    return _Cause("lr too high", since, told, _lower(LOWER), LOWER, "medium" if led is None else "high")
+    if known and since == first.step:
+        told += ", and the LR did nothing special"
+        advice = (
+            f"look at the batch of step {since} (an overflow counts as one); go on from a checkpoint before it without that "
+        )
+        return _Cause("bad batch", since, told, f"{advice}batch; where it comes again elsewhere, lower the peak", None, "low")
+    return _Cause("lr too high", since, told, _lower(LOWER), LOWER, "high" if known else "medium")
 
 
 def _lower(factor: float) -> str:

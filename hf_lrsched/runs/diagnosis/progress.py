@@ -11,16 +11,19 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from .custom import beyond
 from .finding import Finding
 from .rule import Rule
 from .shape import shape
 from .sight import Point, Setting, Sight
-from .verdict import verdict
+from .verdict import Known, Verdict, verdict
 
 Floats = npt.NDArray[np.float64]
 
 ASKED = (0.1, 0.3)  # shares of the run; and its end
 _WARM = 0.95  # of the peak: a schedule that has been there has warmed up
+_FROZEN = 0.01  # of the parameters; adapters apart, nobody means to train fewer
+_NO_FALL = 0.01  # of the first loss
 _GRID = 1001  # points at which a plan's sum is taken
 _AGAIN = 1.5  # times its low, from which an LR has come back
 _CYCLE = 0.5  # of the highest LR: a run whose LR has been below that and above it again has cycles, and its curve no shape
@@ -67,46 +70,54 @@ class LearningRate(Rule):
         curve = shape(sight)
         if curve is None or cycles(sight):
             return []
-        found = verdict(curve, done=done, untrained=untrained(sight))
+        last = sight.points[-1]
+        known = Known(
+            done, last.step - sight.begun + 1, bool(sight.setting.untrained), beyond(sight.setting, last), _constant(sight)
+        )
+        found = verdict(curve, known)
         if found is None:
             return []
         self._said = True
-        step = sight.points[-1].step
-        by = f"{1 / found.factor:.2g}" if found.factor < 1 else f"{found.factor:.2g}"
-        if found.lr == "too high":
-            advice = f"divide the peak by {by} or more; a range test (find_lr) tells where it should be"
-        else:
-            advice = f"multiply the peak by {by} or more; a range test (find_lr) tells where it should be"
-        if found.sign == "hardly moved" and curve.fall < 0.01:  # of the first loss
-            advice += "; and see that weights are trainable and labels belong to their inputs"
+        frozen = found.sign == "hardly moved" and (sight.setting.trainable or 1.0) < _FROZEN and not sight.setting.adapters
         return [
             Finding(
                 "explodes" if found.sign == "jump" else "slow",
-                "lr " + found.lr,
-                step=step,
+                "nothing trainable" if frozen else "unknown" if found.lr == "unknown" else "lr " + found.lr,
+                step=last.step,
                 since=sight.begun,
                 title=_TITLES[found.sign],
                 evidence=found.evidence,
-                advice=advice,
-                factor=found.factor,
-                confidence=found.confidence,
+                advice=f"{sight.setting.trainable:.2%} of the parameters are trained: unfreeze the rest"
+                if frozen
+                else _advice(found, curve.fall),
+                factor=None if frozen else found.factor,
+                confidence="medium" if frozen else found.confidence,
             )
         ]
 
 
+def _advice(found: Verdict, fall: float) -> str:
+    if found.factor is None:
+        return "look whether labels belong to their inputs (decode a batch), and run a range test (find_lr)"
+    by = f"divide the peak by {1 / found.factor:.2g}" if found.factor < 1 else f"multiply the peak by {found.factor:.2g}"
+    more = "; and see that weights are trainable and labels belong to their inputs" if abs(fall) < _NO_FALL else ""
+    return f"{by} or more; a range test (find_lr) tells where it should be{more}"
+
+
 _TITLES = {
     "jump": "the first updates threw the loss far up",
-    "flat after a rise": "the loss is flat, after a rise",
+    "rise": "the first steps threw the loss up, and it has not come back",
+    "stopped": "the loss has stopped falling, with most of it left",
     "dead": "the loss does not move any more",
     "stuck": "the loss fell at once, and has been flat since",
     "hardly moved": "the loss has hardly moved",
     "still falling": "the loss fell as fast at the end as before",
+    "straight": "the loss fell along a straight line to the end",
 }
 
 
-def untrained(sight: Sight) -> bool:
-    """Whether the model began with random weights, as far as that is known."""
-    return bool(sight.setting.untrained)
+def _constant(sight: Sight) -> bool:
+    return sight.lowest_lr >= _WARM * sight.highest_lr
 
 
 def cycles(sight: Sight) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..smoothing import noise
 from .sight import Sight
 
 Floats = npt.NDArray[np.float64]
@@ -39,6 +40,8 @@ class Shape:
         edges: the loss at the end of what was seen, at half of it, at a quarter, ..., over `start`.
         spread: highest less lowest block in the last seven eighths, over `start`.
         noise: of a block in them, over `start`; NaN for fewer than six.
+        shaky: the same of the first losses.
+        trend: how far a straight line through the blocks falls, in its standard errors.
         seen: blocks in all.
     """
 
@@ -53,6 +56,8 @@ class Shape:
     edges: tuple[float, ...]
     spread: float
     noise: float
+    shaky: float
+    trend: float
     seen: int
 
     @property
@@ -96,7 +101,6 @@ def shape(sight: Sight) -> Shape | None:
     level = float(np.median(loss[min(int(np.searchsorted(time, 0.9 * total)), len(loss) - 2) :]))
     edges = (level, *(_edge(loss, time, total * 2.0**-octave) for octave in range(1, OCTAVES + 1)))
     late = loss[time >= min(total / 8, time[-3])]
-    second = np.abs(np.diff(late, 2))
     return Shape(
         start=start,
         rise=float(high[-1]),
@@ -108,9 +112,25 @@ def shape(sight: Sight) -> Shape | None:
         level=level,
         edges=edges,
         spread=float(np.ptp(late)),
-        noise=float(1.4826 * np.median(second) / np.sqrt(6)) if len(second) > 3 else float("nan"),
+        noise=_noise(late),
+        shaky=_noise(first / start),
+        trend=_trend(loss, time),
         seen=len(loss),
     )
+
+
+def _noise(loss: Floats) -> float:
+    """The standard deviation of one, whatever their trend; NaN for fewer than six."""
+    return noise(loss) if len(loss) > 5 else float("nan")
+
+
+def _trend(loss: Floats, time: Floats) -> float:
+    """How far a straight line falls over all of it, in standard errors."""
+    about = time - time.mean()
+    spread = float((about**2).sum())
+    slope = float((about * loss).sum()) / spread if spread > 0 else 0.0
+    error = max(_noise(loss), 1e-9) / np.sqrt(spread) if spread > 0 else np.inf
+    return -slope / float(error)
 
 
 def _lowest(loss: Floats) -> float:

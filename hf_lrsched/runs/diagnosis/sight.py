@@ -46,7 +46,10 @@ class Setting:
         recorded: whether the losses are the recorder's own: NaN as it came, every step. A Trainer's log is not.
         arguments: the run's settings in Trainer's words.
         groups: names of the parameter groups.
+        optimizer: its class's name, where known.
         untrained: whether the model begins with random weights; None where that is not known.
+        trainable: the share of the model's parameters that are trained; None where that is not known.
+        adapters: whether those are adapters' (LoRA and the like).
     """
 
     steps: int | None = None
@@ -56,7 +59,10 @@ class Setting:
     recorded: bool = True
     arguments: Mapping[str, Any] = field(default_factory=dict)
     groups: tuple[str, ...] = ()
+    optimizer: str = ""
     untrained: bool | None = None
+    trainable: float | None = None
+    adapters: bool = False
 
     @classmethod
     def of(cls, run: History) -> Setting:

@@ -16,6 +16,7 @@ from .sight import Point, Sight
 
 BEYOND = 2.0  # times as far above the median as the highest of the last 64: what a batch's heavy tail reaches is no spike
 CLEAR = 12.0  # standard deviations; the hardest single batches of GPT-2 124M's 19,560 lie at 8 to 9 and did no harm
+TWICE_CLEAR = 8.0  # the same for a loss that is twice the usual one
 _CALM = 32  # points before anything is a spike
 _BACK = 3.0  # standard deviations above the median, within which a loss has come back
 _ONCE = 2  # losses out of the band, at most, after a bad batch: its update is one, and momentum may carry one more
@@ -59,7 +60,8 @@ class LossSpike(Rule):
     @staticmethod
     def _leaves(loss: float, sight: Sight) -> bool:
         usual, highest = sight.losses.median, sight.losses.quantile(1.0)
-        return loss - usual > BEYOND * (highest - usual) and loss - usual > CLEAR * scale(sight)
+        far = (loss - usual) / max(scale(sight), 1e-12)
+        return loss - usual > BEYOND * (highest - usual) and (far > CLEAR or (far > TWICE_CLEAR and loss > 2 * usual > 0))
 
     def _finding(self, point: Point, sight: Sight) -> Finding:
         assert self._first is not None
