@@ -13,6 +13,7 @@ from .another_schedule import AnotherSchedule
 from .configuration import EndsHigh, GroupsCollapsed, NeverWarm, NoLR
 from .explosion import Diverges, HiddenNaN, NotFinite
 from .finding import SYMPTOMS, Finding
+from .noisy import HiddenByNoise
 from .nothing_trains import LossScaled, NothingMoves, UpdatesSkipped
 from .overfitting import Overfitting
 from .plateau import Flat, NothingLeft
@@ -29,6 +30,7 @@ RULES: tuple[type[Rule], ...] = (
     *(NeverWarm, EndsHigh, GroupsCollapsed, NoLR, AnotherSchedule),
     *(NothingMoves, UpdatesSkipped, LossScaled),
     *(Flat, NothingLeft),
+    HiddenByNoise,
 )
 
 __all__ = ["RULES", "SYMPTOMS", "Diagnosis", "Finding", "Point", "Rule", "Setting", "diagnose", "points"]
