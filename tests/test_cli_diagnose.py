@@ -56,8 +56,8 @@ def told(*arguments: object, code: int = 0) -> list[dict[str, Any]]:
 
 
 def state(file: Path, losses: Mapping[int, float] | None = None, *, every: int = 10) -> Path:
-    """A Trainer's log of 20 means, of which some are given by their number."""
-    log = [{"step": every * i, "loss": (losses or {}).get(i, 5 - i / 10), "learning_rate": 1e-3} for i in range(1, 21)]
+    """A Trainer's log of 40 means, of which some are given by their number."""
+    log = [{"step": every * i, "loss": (losses or {}).get(i, 5 - i / 20), "learning_rate": 1e-3} for i in range(1, 41)]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({"logging_steps": every, "log_history": log}))
     return file
@@ -100,7 +100,7 @@ def test_as_json_each_file_has_its_findings(tmp_path: Path) -> None:
     assert [one["attention"] for one in (bad, good, gone)] == [True, False, None]
     assert bad["findings"][0]["symptom"] == "spike"
     assert bad["findings"][0] == Jump().see(Point(90, 9.0, ()), None)[0].to_dict()  # type: ignore[arg-type]  # not looked at
-    assert (good["findings"][0]["attention"], good["steps"]) == (False, 200)
+    assert (good["findings"][0]["attention"], good["steps"]) == (False, 400)
     assert bad["missing"] == ["grad_norm", "momentum", "tokens", "eval_loss"]
     assert len(bad["not_seen"]) == 5
     assert gone["error"] == f"there is no file or folder {files[2]}"
@@ -137,9 +137,9 @@ def test_many_runs_are_a_table_and_the_details_of_those_that_need_attention(tmp_
     lines = call(*files, tmp_path / "gone.json").output.splitlines()
     assert [line.split()[:2] for line in lines[:4]] == [
         ["run", "steps"],
-        ["4.json", "200"],
+        ["4.json", "400"],
         ["gone.json", "-"],
-        ["0.json", "200"],
+        ["0.json", "400"],
     ]
     assert lines[1].endswith("  spike 2")
     assert "1 of 10 runs needs attention, 1 could not be read or judged" in lines
@@ -159,6 +159,29 @@ def test_a_folder_of_runs_is_walked(depth: str, tmp_path: Path) -> None:
     (tmp_path / "runs" / "empty").mkdir()
     assert [one["run"] for one in told(tmp_path / "runs", code=1)] == ["a", "b", "theirs"]
     assert [one["run"] for one in told(tmp_path / "runs" / depth / "a")] == ["a"]
+
+
+GARBAGE = {
+    "empty.json": "",
+    "number.json": "3",
+    "deep.json": "[" * 100_000,
+    "endless.json": '{"logging_steps": 1e400, "log_history": [{"step": 1, "loss": 2}]}',
+    "wide.csv": "step,loss\n1," + "9" * 200_000,
+    "list.jsonl": "[]",
+    "noise.tfevents": "\x00\x01\x02" * 50,
+    "noise.json.gz": "\x00\x01\x02" * 50,
+}
+
+
+def test_what_is_no_log_is_named_and_stops_nothing(tmp_path: Path) -> None:
+    for name, words in GARBAGE.items():
+        (tmp_path / name).write_text(words)
+    state(tmp_path / "bad.json", {5: 9.0})
+    done = call(*(tmp_path / name for name in GARBAGE), tmp_path / "bad.json")
+    assert done.exit_code == 1
+    lines = done.output.splitlines()
+    assert lines[1].split() == ["bad.json", "400", "spike"]
+    assert [line.split()[:5] for line in lines[2:10]] == [[name, "-", "could", "not", "be"] for name in GARBAGE]
 
 
 def test_a_folder_without_runs_is_named(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,9 +21,12 @@ if TYPE_CHECKING:
     from ..runs.history import History
     from ..show.findings import Seen
 
-_FEWEST = 9  # losses, from which on the rules hold their median for one (`runs.diagnosis.sight`)
+_FEWEST = 32  # losses: what the rules for spikes, noise and plateaus need before they say anything
 # Files that make a folder a run's; TensorBoard's as Trainer lays them down, a folder in ``runs`` for each start.
 _LEFT = ("lr_history.jsonl", "trainer_state.json", "checkpoint-*/trainer_state.json", "*tfevents*", "runs/*/*tfevents*")
+
+# The last three are what a file that is no log at all raises: one of them among hundreds must not end the call.
+_UNREADABLE = (OSError, ValueError, ModuleNotFoundError, csv.Error, OverflowError, RecursionError)
 
 
 @click.command(short_help="What is wrong with runs, and is it the learning rate?")
@@ -78,7 +83,7 @@ def _judge(name: str, path: Path, file: Path | None, folder: Path | None) -> tup
     about |= {"missing": [], "not_seen": [], "cannot_tell": None, "error": None, "file": None}
     try:
         history = read_history(path)
-    except (OSError, ValueError, ModuleNotFoundError) as error:
+    except _UNREADABLE as error:
         return Seen(name, None, (), f"could not be read: {error}"), {**about, "error": str(error)}
     found, hidden, doubt = tuple(found_in(history)), not_seen(history), _doubt(history)
     seen = Seen(name, summary(history)["steps"], found, "" if found else doubt, hidden)
@@ -113,7 +118,7 @@ def _below(given: Path) -> list[Path]:
         return [given]
     found = []
     for where, folders, _ in os.walk(given):
-        folders.sort()
+        folders.sort(key=lambda name: [(part.isdecimal() and int(part), part) for part in re.split(r"(\d+)", name)])
         if where != str(given) and _is_run(Path(where)):
             found.append(Path(where))
             folders.clear()  # its checkpoints are the same run

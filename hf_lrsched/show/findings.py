@@ -161,7 +161,7 @@ def on_page(found: Sequence[Finding]) -> list[dict[str, str]]:
         {
             "kind": "attention" if one.attention else "expected",
             "title": f"{i}. {one.symptom}, step {steps(one)}: {one.title}",
-            "text": f"{one.evidence} Likely cause: {one.cause} (confidence {one.confidence}). {one.advice}",
+            "text": " ".join(map(_sentence, (one.evidence, f"likely cause: {one.cause}{_surely(one)}", one.advice))),
         }
         for i, one in enumerate(found, start=1)
     ]
@@ -174,7 +174,7 @@ def steps(one: Finding) -> str:
 
 def key_lines(found: Sequence[Finding]) -> list[str]:
     """What the numbers in a picture stand for, a line each."""
-    lines = [f"{one.symptom}, step {steps(one)}: {one.title} ({one.cause})" for one in found[:_IN_KEY]]
+    lines = [f"{one.symptom}, step {steps(one)}: {one.title} ({_cause(one)})" for one in found[:_IN_KEY]]
     return [*lines, f"... and {len(found) - _IN_KEY} more"] if len(found) > _IN_KEY else lines
 
 
@@ -189,6 +189,10 @@ def placed(found: Sequence[Finding], long: float) -> list[int]:
     return rows
 
 
+def _cause(one: Finding) -> str:
+    return "cause unknown" if one.cause == "unknown" else one.cause
+
+
 def mark(axes: Mapping[str, Axes], found: Sequence[Finding], rows: Sequence[int]) -> None:
     """Shades findings in every panel from where they began to where they were found; numbers stand in a panel of theirs."""
     strip = axes["findings"]
@@ -198,10 +202,11 @@ def mark(axes: Mapping[str, Axes], found: Sequence[Finding], rows: Sequence[int]
         colour = ATTENTION if one.attention else EXPECTED
         strip.plot([one.since, one.step], [row, row], color=colour, linewidth=4, alpha=0.5, solid_capstyle="butt")
         _number(strip, one.since, row, i, colour, strip.transData)
-    for colour, spans in ((EXPECTED, _joined(found, attention=False)), (ATTENTION, _joined(found, attention=True))):
-        for panel in [axes[name] for name in axes if name != "findings"]:
-            for since, step in spans:
+    for panel in [axes[name] for name in axes if name != "findings"]:
+        for colour, attention in ((EXPECTED, False), (ATTENTION, True)):
+            for since, step in _joined(found, attention=attention):
                 panel.axvspan(since, step, color=colour, alpha=0.15, linewidth=0, zorder=0.5)
+            for since in sorted({one.since for one in found if one.attention is attention}):
                 panel.axvline(since, color=colour, linewidth=0.9, alpha=0.9, zorder=0.6)
 
 
@@ -237,6 +242,16 @@ def _number(axes: Axes, x: float, y: float, number: int, colour: str, where: Tra
 def _row(one: Finding) -> tuple[str, ...]:
     factor = "-" if one.factor is None else f"x {one.factor:.2g}"
     return steps(one), one.symptom, one.cause, factor, one.confidence, "needs attention" if one.attention else "expected"
+
+
+def _surely(one: Finding) -> str:
+    """How sure that is, and what to multiply the peak by."""
+    return f" (confidence {one.confidence}{'' if one.factor is None else f'; peak LR x {one.factor:.2g}'})"
+
+
+def _sentence(words: str) -> str:
+    """With a capital and an end."""
+    return words[:1].upper() + words[1:] + ("" if words.endswith(".") or not words else ".")
 
 
 def _sentences(one: Finding, indent: str, width: int) -> list[str]:

@@ -158,6 +158,12 @@ def spans_decades(values: npt.NDArray[np.float64]) -> bool:
     return known.size > 1 and bool(known.max() > 30 * known.min())
 
 
+def spans_powers(losses: npt.NDArray[np.float64]) -> bool:
+    """Whether a loss, always positive, went beyond a thousand times its median: no loss of a healthy run begins there."""
+    known = losses[np.isfinite(losses)]
+    return known.size > 1 and bool(known.min() > 0 and known.max() > 1000 * np.median(known))
+
+
 def spread(steps: int) -> npt.NDArray[np.float64]:
     """Every step of a short run, and so many of a long one."""
     return np.arange(steps, dtype=np.float64) if steps <= _POINTS else np.unique(np.linspace(0, steps - 1, _POINTS).round())

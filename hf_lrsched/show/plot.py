@@ -111,7 +111,7 @@ def findings(
     *,
     schedule: Schedule | None = None,
     log_lr: bool = False,
-    log_loss: bool = False,
+    log_loss: bool | None = None,
 ) -> Figure:
     """What `lr_and_loss` draws, with what was found in the run marked and told.
 
@@ -119,7 +119,8 @@ def findings(
     Its number, as in `text.findings`, stands between the panels; what the first eight are is said below.
 
     Args:
-        history, file, schedule, log_lr, log_loss: as `lr_and_loss` has them.
+        history, file, schedule, log_lr, log_loss: as `lr_and_loss` has them; by default the loss has a logarithmic axis where
+            the run threw it up so far that a straight one would show nothing else.
         found: what `diagnose` gave back.
 
     >>> log = [{"step": step, "loss": 9.0 if step == 4 else 2.0, "lr": 1e-3} for step in range(1, 9)]
@@ -131,6 +132,8 @@ def findings(
     plan = schedule if schedule is not None else run.schedule
     long = max([*run.step[-1:], *run.eval_step[-1:], *panels.to_come(run, plan)[-1:]], default=0)
     rows = marks.placed(found, float(long))
+    if log_loss is None:
+        log_loss = panels.spans_powers(run.loss)
     figure, axes, below = _panels(run, rows, len(marks.key_lines(found)))
     _draw_lr(axes["lr"], run, plan, log=log_lr)
     _draw_loss(axes["loss"], run, log=log_loss)

@@ -18,7 +18,7 @@ from PIL import Image
 from hf_lrsched import History, wsd
 from hf_lrsched.runs.diagnosis import SYMPTOMS, Finding
 from hf_lrsched.show import plot, text
-from hf_lrsched.show.findings import ATTENTION, EXPECTED, Seen, details, not_seen, overview, placed, says
+from hf_lrsched.show.findings import ATTENTION, EXPECTED, Seen, details, not_seen, on_page, overview, placed, says
 
 from .. import recorded
 
@@ -136,6 +136,23 @@ def test_findings_are_numbered_shaded_and_told(tmp_path: Path) -> None:
     assert {(213, 94, 0), (86, 180, 233)} <= colours
 
 
+@pytest.mark.parametrize(("loss", "scale"), [(1e9, "log"), (9.0, "linear"), (-1.0, "linear"), (math.inf, "linear")])
+def test_a_loss_that_was_thrown_far_up_has_a_logarithmic_axis(loss: float, scale: str) -> None:
+    run = recorded.history(wsd(100), 100, extra=[{"step": 50, "loss": loss}, {"step": 51, "loss": 1e9 if loss < 0 else 2.0}])
+    assert plot.findings(run, [JUMP]).axes[2].get_yscale() == scale
+    assert plot.findings(run, [JUMP], log_loss=False).axes[2].get_yscale() == "linear"
+    assert plot.lr_and_loss(run).axes[1].get_yscale() == "linear"
+
+
+def test_what_is_told_on_a_page_is_whole_sentences() -> None:
+    (told,) = on_page([replace(JUMP, evidence="two to nine", advice="look there.")])
+    assert told == {
+        "kind": "attention",
+        "title": "1. spike, step 40-45: the loss jumped",
+        "text": "Two to nine. Likely cause: bad batch (confidence high; peak LR x 0.33). Look there.",
+    }
+
+
 def test_without_findings_it_is_the_picture_of_the_run() -> None:
     pictures = (plot.findings(RUN, []), plot.lr_and_loss(RUN))
     shown = [[(axes.get_ylabel(), len(axes.lines)) for axes in figure.axes] for figure in pictures]
@@ -161,7 +178,10 @@ def test_very_many_findings_have_a_short_key_and_all_their_numbers() -> None:
 
 def test_shades_that_overlap_are_one() -> None:
     many = [JUMP, replace(JUMP, since=42, step=60), replace(JUMP, since=80, step=90)]
-    assert begun(plot.findings(RUN, many), 2) == [(ATTENTION, 40.0), (ATTENTION, 80.0)]
+    figure = plot.findings(RUN, many)
+    assert begun(figure, 2) == [(ATTENTION, 40.0), (ATTENTION, 42.0), (ATTENTION, 80.0)]
+    shades = [patch.get_path().get_extents(patch.get_patch_transform()) for patch in figure.axes[2].patches]
+    assert [(shade.x0, shade.x1) for shade in shades][-2:] == [(40, 60), (80, 90)]
 
 
 NOTHING = [History.of([]), History.of([{"step": 5, "eval_loss": 2.0}]), History.of([{"step": 1, "loss": math.nan}])]
