@@ -174,6 +174,8 @@ def _too_low(curve: Shape, known: Known, limits: Limits) -> Verdict | None:
     if hardly and known.steps >= FEWEST and (unseen or last + before > limits.moving):
         told = f"{curve.level:.1%} of the first loss ({curve.start:.4g}) is left at {known.done:.0%} of the run, "
         if unseen and max(curve.rise, curve.high) >= _STILL:
+            if known.done < 1:  # it may yet show
+                return None
             told += f"and what it fell lies within its noise, as does its rise to {max(curve.rise, curve.high):.2f} times it"
             return Verdict("unknown", "hardly moved", told, None, "low")
         told += "it never rose, and "
@@ -184,8 +186,10 @@ def _too_low(curve: Shape, known: Known, limits: Limits) -> Verdict | None:
         )
         return Verdict("too low", "hardly moved", told, 10.0 if curve.level > 0.95 else 5.0)
     if known.done >= 1 and known.constant and min(last, before) > (max(FEW_STEADY, limits.steady) if few else limits.steady):
-        told = f"the last half of the run brought {last:.0%} of the whole fall and the quarter before it {before:.0%}: so steady "
-        return Verdict("too low", "still falling", f"{told}a fall has not come near its end", 3.0, "medium")
+        told = (
+            f"the last half of the run brought {last:.0%} of the whole fall, the quarter before it {before:.0%}: so steady a "
+        )
+        return Verdict("too low", "still falling", f"{told}fall has not come near its end", 3.0, "medium")
     return None
 
 
