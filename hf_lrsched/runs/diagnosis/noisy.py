@@ -132,7 +132,8 @@ def _median(some: list[float]) -> float:
 
 
 def _advice(cause: str, ratio: float) -> str:
-    more = 2 ** math.ceil(math.log2(max((ratio / (HIDES / 2)) ** 2, 4.0)))  # noise falls with the root of the batch
+    smaller = min(max(ratio / (HIDES / 2), 2.0), 8.0)
+    more = 2 ** math.ceil(2 * math.log2(smaller))  # noise falls with the root of the batch
     accumulate = f"Accumulate: gradient_accumulation_steps {more} times as large leaves {more**-0.5:.2g} of the noise"
     if cause == "batch too small":
         return f"{accumulate}; or lower the LR with the root of the batch if it must stay so small."

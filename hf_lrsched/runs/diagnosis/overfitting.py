@@ -58,7 +58,7 @@ class Overfitting(Rule):
         self._count, self._sum, self._squares = 0, 0.0, 0.0
         if not n:
             return None
-        variance = max(squares - total * total / n, 0.0) / (n - 1) if n > 1 else sight.noise**2
+        variance = max(squares - total * total / n, 0.0) / (n - 1) if n > 1 else sight.noise * sight.noise
         return _Stretch(self._origin + total / n, math.sqrt(variance / n) if math.isfinite(variance) else math.inf)
 
     def evaluated(self, step: int, loss: float, sight: Sight) -> list[Finding]:

@@ -106,8 +106,8 @@ def _last_half(sight: Sight, step: int) -> _Last | None:
     away = [i - (CHUNKS - 1) / 2 for i in range(CHUNKS)]
     spread, mean = sum(x * x for x in away), sum(means) / CHUNKS
     slope = sum(x * y for x, y in zip(away, means, strict=True)) / spread
-    squares = sum((y - mean - slope * x) ** 2 for x, y in zip(away, means, strict=True))
-    error = math.sqrt(squares / (CHUNKS - 2) / spread)
+    left = math.hypot(*(y - mean - slope * x for x, y in zip(away, means, strict=True)))
+    error = left / math.sqrt((CHUNKS - 2) * spread)
     return _Last(int(half[0][0]), -slope * CHUNKS, error * CHUNKS, means[-1], max(lrs), min(lrs))
 
 
