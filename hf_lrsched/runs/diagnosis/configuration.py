@@ -58,7 +58,7 @@ class NeverWarm(Rule):
                     f"the LR gets to {reached:.3g} of {plan.highest:.3g} and never decays."
                 ),
                 advice=f"Give a warm-up of a tenth of the run or less, such as warmup_steps={max(plan.steps // 10, 1)}.",
-                confidence="high",
+                confidence="high" if plan.named else "medium",  # a script may hand Trainer a scheduler of its own
             )
         ]
 
@@ -67,7 +67,9 @@ class NeverWarm(Rule):
         plan, setting = self._plan, sight.setting
         peak = plan.highest if plan else setting.peak[0] if setting.peak else math.nan
         rising = self._before < self._last and self._last >= sight.highest_lr
-        if self._said or not rising or not sight.highest_lr < REACHED * peak or sight.events or not setting.steps:
+        if self._said or not rising or not sight.highest_lr < REACHED * peak or not setting.steps:
+            return []
+        if any(event.kind != "checkpoint" for event in sight.events):  # its peak may lie before what the file holds
             return []
         ended = self._step >= OVER * setting.steps
         return [

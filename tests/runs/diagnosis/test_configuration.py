@@ -86,13 +86,15 @@ def test_a_plan_keeps_the_absolute_floor() -> None:
 def test_a_warm_up_as_long_as_the_run_is_told_at_the_first_point() -> None:
     run = history(falling(), ramp, peak=(PEAK,), arguments={**LINEAR, "warmup_steps": 4 * STEPS})
     (one,) = findings(run, NeverWarm)
-    assert (one.cause, one.step, one.confidence) == ("warm-up longer than the run", 1, "high")
+    assert (one.cause, one.step, one.confidence) == ("warm-up longer than the run", 1, "medium")
     assert "4000 steps and the run 1000" in one.evidence
     assert findings(logged(run, 50), NeverWarm)[0].cause == one.cause
 
 
 def test_a_warm_up_that_never_ended_is_told_at_the_end() -> None:
-    run = history(falling(), ramp, peak=(PEAK,), arguments={"max_steps": STEPS})
+    about: dict[str, Any] = {"peak": (PEAK,), "arguments": {"max_steps": STEPS}}
+    assert found(history(falling(), ramp, events=[Event(0, "resume")], **about), NeverWarm) == []
+    run = history(falling(), ramp, events=[Event(500, "checkpoint")], **about)
     (one,) = findings(run, NeverWarm)
     assert (one.cause, one.step, one.attention) == ("peak never reached", STEPS, True)
     assert "25% of the peak" in one.evidence
