@@ -62,6 +62,8 @@ class History:
         logged: whether a loss was logged at each; where not, it is NaN as well. By default one was, at every step.
         averaged: steps over which each loss is a mean: 1 for the recorder's, ``logging_steps`` for a Trainer's log.
         arguments: the run's settings in Trainer's words, where the source says.
+        total: steps that the run was to take, 0 where the source does not say.
+        facts: of model and optimizer, where the source says: ``optimizer``, ``untrained``, ``trainable``, ``adapters``.
         source: the file.
         missing: what the source does not hold, by name.
         unreadable: what of it could not be read, in sentences.
@@ -84,6 +86,8 @@ class History:
     averaged: int = 1
     logged: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    total: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
     missing: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()

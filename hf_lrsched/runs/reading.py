@@ -127,7 +127,7 @@ def _read_recorder(text: str, unreadable: list[str], file: Path) -> History:
     for line in _json_lines(text, unreadable):
         try:
             if "hf_lrsched" in line:
-                begin, head = int(line.get("step", 0)), _head(line)
+                begin, head = int(line.get("step", 0)), {"facts": head.get("facts"), **_head(line)}
                 for kept in (points, evaluations):
                     for step in [step for step in kept if step > begin or begin <= 0]:
                         del kept[step]
@@ -148,6 +148,8 @@ def _read_recorder(text: str, unreadable: list[str], file: Path) -> History:
         "peak": tuple(head.get("peaks", ())),
         "schedule": _schedule(head.get("schedule"), unreadable),
         "arguments": dict(head.get("arguments") or {}),
+        "total": head.get("total", 0),
+        "facts": head.get("facts") or {},
         "source": str(file),
         "unreadable": tuple(unreadable),
     }
@@ -171,6 +173,8 @@ def _head(line: dict[str, Any]) -> dict[str, Any]:
         "peaks": peaks,
         "groups": [str(one) for one in line.get("groups", ())],
         "arguments": dict(line.get("arguments") or {}),
+        "total": int(line.get("total", 0)),
+        **({"facts": dict(line["facts"])} if "facts" in line else {}),
     }
 
 

@@ -20,6 +20,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ..runs.diagnosis import Point
 from ..schedules.spec import to_spec
+from .facts import facts
 from .model_card import told
 from .scheduler import ScheduleLR
 
@@ -214,10 +215,13 @@ class Gathered:
         return [flag or falling for flag, falling in zip(self._skipped, fell, strict=True)]
 
 
-def head(args: TrainingArguments, state: TrainerState, scheduler: Any, optimizer: Any) -> dict[str, Any]:
+def head(args: TrainingArguments, state: TrainerState, scheduler: Any, optimizer: Any, model: Any) -> dict[str, Any]:
     """What is known of a run as it begins, or goes on, in plain JSON types."""
     groups = optimizer.param_groups
+    known = {"facts": facts(model, optimizer)} if not state.global_step else {}  # weights of a checkpoint are trained ones
     return {
+        **known,
+        "total": state.max_steps,
         "step": state.global_step,
         "groups": [str(group.get("name", i)) for i, group in enumerate(groups)],
         "peaks": [float(group.get("initial_lr", group["lr"])) for group in groups],

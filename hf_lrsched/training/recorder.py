@@ -69,7 +69,7 @@ class LRRecorder(Listener):
         folder = Path(str(args.output_dir)).absolute()  # a script may go to another folder while it trains
         folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / HISTORY
-        self._write({"hf_lrsched": 1, **head(args, state, kwargs["lr_scheduler"], kwargs["optimizer"])})
+        self._write({"hf_lrsched": 1, **head(args, state, kwargs["lr_scheduler"], kwargs["optimizer"], kwargs["model"])})
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

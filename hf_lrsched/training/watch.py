@@ -112,10 +112,12 @@ class LRWatch(Listener):
             return
         log: list[dict[str, Any]] = state.log_history
         self._told = {_key(Finding(**line["finding"])) for line in log if "finding" in line}
-        known = head(args, state, kwargs["lr_scheduler"], kwargs["optimizer"])
+        known = head(args, state, kwargs["lr_scheduler"], kwargs["optimizer"], kwargs["model"])
+        before = self._before(Path(str(args.output_dir)) / HISTORY) if state.global_step else None
+        if before is not None:
+            known["facts"] = before.facts
         self._diagnosis = Diagnosis(_setting(known), self._rules)
         if state.global_step:
-            before = self._before(Path(str(args.output_dir)) / HISTORY)
             self._found = self._ask(lambda diagnosis: _replayed(diagnosis, before, state.global_step))
 
     def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -309,6 +311,7 @@ def _setting(known: dict[str, Any]) -> Setting:
     """As of a recorder's file that begins so."""
     schedule = None if known["schedule"] is None else from_spec(known["schedule"])
     words: dict[str, Any] = {"groups": tuple(known["groups"]), "peak": tuple(known["peaks"]), "arguments": known["arguments"]}
+    words |= {"facts": known.get("facts", {}), "total": known["total"]}
     return Setting.of(History.of([], schedule=schedule, source=HISTORY, **words))
 
 

@@ -10,7 +10,7 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ...schedules.schedule import Schedule
 from ..history import Event, History
@@ -67,7 +67,7 @@ class Setting:
     @classmethod
     def of(cls, run: History) -> Setting:
         """What `run` says of itself."""
-        steps: Any = run.schedule.total if run.schedule is not None else run.arguments.get("max_steps", 0)
+        steps: Any = run.schedule.total if run.schedule is not None else run.total or run.arguments.get("max_steps", 0)
         known = isinstance(steps, int | float) and 0 < steps < 10**8  # an open-ended run has a ceiling, not a length
         return cls(
             steps=int(steps) if known else None,
@@ -77,7 +77,19 @@ class Setting:
             recorded=run.source.endswith((".jsonl", ".jsonl.gz")) and run.averaged == 1,
             arguments=run.arguments,
             groups=run.groups,
+            optimizer=str(run.facts.get("optimizer", "")),
+            untrained=_as(bool, run.facts.get("untrained")),
+            trainable=_as(float, run.facts.get("trainable")),
+            adapters=bool(run.facts.get("adapters")),
         )
+
+
+T = TypeVar("T", bool, float)
+
+
+def _as(kind: type[T], value: Any) -> T | None:
+    """`value` where it is of that kind: a file may hold anything."""
+    return value if isinstance(value, kind) else None
 
 
 class Window:
