@@ -21,7 +21,7 @@ from accelerate.utils import reduce
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..runs.ramp import Trace
-from . import host
+from . import lending
 from .restoring import Kept
 from .together import agreed
 
@@ -147,7 +147,7 @@ def driven(trainer: Any, kept: Kept, driver: Driver, *, seed: int | None = None)
     try:
         driver.scaler = getattr(trainer.accelerator, "scaler", None)
         # The driver ends it; skipped updates do not count.
-        host.lend(trainer, driver, 2 * len(driver.rates) + _SKIPS, seed)
+        lending.lend(trainer, driver, 2 * len(driver.rates) + _SKIPS, seed)
         trainer.train()
     finally:
         kept.restore()

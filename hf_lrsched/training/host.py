@@ -1,7 +1,7 @@
 """What a running Trainer does that its callbacks can neither see nor change.
 
-One of the three files that touch Transformers' internals; the others are `registration` and `trackers`. All of them,
-and each is pinned by a contract test:
+One of the files that touch Transformers' internals; the others are `registration`, `trackers` and `lending`. All of them, and
+each is pinned by a contract test:
 
 - ``Trainer._load_optimizer_and_scheduler(checkpoint)`` reads the checkpoint's ``scheduler.pt``. A truncated file ends there
   in torch's words, a missing one is passed over in silence, and a state of ours under one of Transformers' own schedules
@@ -21,19 +21,14 @@ and each is pinned by a contract test:
 - ``args.lr_scheduler_type`` of a ``training_args.bin`` that was saved under one of our names is a plain string, so that the
   file opens anywhere; a model card then ends in ``AttributeError: 'str' object has no attribute 'value'``. It is made a
   ``SchedulerType`` again as the training begins.
-- For a range test: ``Trainer.create_scheduler`` is called where ``lr_scheduler`` is None, also one of the instance's own;
-  ``callback_handler.callbacks`` alone is told of events, and ends a run by ``control.should_training_stop``; what a training
-  changes beside model, optimizer and data are the attributes of the Trainer, its ``args``, ``state``, ``control``,
-  ``callback_handler`` and ``accelerator``, and accelerate's ``GradientState``; ``is_in_train`` says that one goes on,
-  ``is_deepspeed_enabled`` and ``is_fsdp_enabled`` that the weights are spread over processes.
-  tests/training/test_restoring.py holds all of it, on the oldest Transformers as well.
+- For a rescue: ``Trainer._save_checkpoint(model, trial)`` saves, ``on_save`` of the callbacks then hears of it; an exception
+  leaves ``is_in_train`` up and the hook of ``neftune_hook_handle`` in place.
 
 Importing this module loads neither torch nor transformers; `mend` is called when ``transformers.trainer`` is imported.
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import os
@@ -179,7 +174,7 @@ def _batches(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) 
     callbacks = [one for one in trainer.callback_handler.callbacks if hasattr(one, "on_stream_end")]
     cooldown = _cooldown(trainer.lr_scheduler)
     if not callbacks and cooldown is None:
-        return wrapped(*args, **kwargs)
+        return _others(trainer, *wrapped(*args, **kwargs))
     state, control = trainer.state, trainer.control
     if cooldown is not None and state.max_steps > cooldown.end:  # nobody gave it a CooldownCallback this time
         if trainer.is_world_process_zero():
@@ -206,6 +201,14 @@ def _batches(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) 
         for callback in callbacks:
             callback.on_stream_end(trainer.args, state, control, lr_scheduler=trainer.lr_scheduler)
         return [], None
+    return _others(trainer, samples, items)
+
+
+def _others(trainer: Any, samples: Any, items: Any) -> tuple[Any, Any]:
+    """The batches of the next update, or others where a callback says so."""
+    for callback in trainer.callback_handler.callbacks:
+        if hasattr(callback, "instead"):
+            samples, items = callback.instead(trainer.state.global_step + 1, samples, items)
     return samples, items
 
 
@@ -229,76 +232,22 @@ def _handing_on(hears: str) -> Callable[..., Any]:
     return hand_on
 
 
-def lend(trainer: Any, callback: Any, steps: int, seed: int | None) -> None:
-    """Makes the next ``train()`` one that `callback` alone rules: it sets every learning rate, and ends the run.
-
-    Args:
-        trainer: not in training; what is changed here, `belongings` hold.
-        callback: the only one that is called.
-        steps: more than the run will take.
-        seed: for another order of the data, and other dropout, than the Trainer's own.
-    """
-    from torch.optim.lr_scheduler import LambdaLR
-    from transformers import set_seed
-
-    args = trainer.args = copy.copy(trainer.args)
-    args.max_steps = steps
-    args.eval_on_start = args.load_best_model_at_end = args.push_to_hub = False
-    args.logging_nan_inf_filter, args.skip_memory_metrics = False, True
-    trainer.callback_handler.callbacks = [callback]
-    trainer.lr_scheduler = None
-
-    def create_scheduler(num_training_steps: int, optimizer: Any = None) -> Any:
-        trainer.lr_scheduler = LambdaLR(trainer.optimizer if optimizer is None else optimizer, _as_it_is)
-        return trainer.lr_scheduler
-
-    trainer.create_scheduler = create_scheduler
-    tracker = trainer._memory_tracker = copy.copy(trainer._memory_tracker)
-    tracker.skip_memory_metrics = True
-    for name in ("log", "save_model", "save_state", "create_model_card", "push_to_hub"):  # also a subclass's own train()
-        setattr(trainer, name, _nothing)
-    if seed is not None:
-        args.seed = args.data_seed = seed
-        if getattr(trainer.accelerator.dataloader_config, "data_seed", None) is not None:
-            trainer.accelerator.dataloader_config.data_seed = seed
-        set_seed(seed)
+def save_now(trainer: Any) -> None:
+    """Saves a checkpoint between two events; on disk alone, and none goes for it."""
+    args = trainer.args
+    limit, push, args.save_total_limit, args.push_to_hub = args.save_total_limit, args.push_to_hub, None, False
+    try:
+        trainer._save_checkpoint(trainer.model, trial=None)
+        trainer.control = trainer.callback_handler.on_save(args, trainer.state, trainer.control)
+    finally:
+        args.save_total_limit, args.push_to_hub = limit, push
 
 
-def _as_it_is(step: int) -> float:
-    return 1.0
-
-
-def _nothing(*args: Any, **kwargs: Any) -> None:
-    """In the place of what would leave a trace."""
-
-
-def belongings(trainer: Any) -> list[dict[str, Any]]:
-    """The attributes that a training changes, beside those of model, optimizer, scheduler and data."""
-    from accelerate.state import GradientState
-
-    loading = getattr(trainer.accelerator, "dataloader_config", None)
-    more = () if loading is None else (loading,)
-    return [vars(one) for one in (*machinery(trainer), *more, GradientState(), trainer)]
-
-
-def machinery(trainer: Any) -> tuple[Any, ...]:
-    """What a Trainer runs by, and is no user's."""
-    return (trainer.args, trainer.state, trainer.control, trainer.callback_handler, trainer.accelerator)
-
-
-def why_not_put_back(trainer: Any) -> str:
-    """Why the state of `trainer` cannot be kept and put back; empty where it can."""
-    if trainer.is_in_train:
-        return "the Trainer is training; call find_lr before train(), or after it has returned"
-    for enabled, name in ((trainer.is_deepspeed_enabled, "DeepSpeed"), (trainer.is_fsdp_enabled, "FSDP")):
-        if enabled:
-            return (
-                f"under {name} each process holds a part of the weights, and putting them back is not proven there; run "
-                "find_lr with DDP or on one GPU (a LoRA sweep, or a smaller model of the same kind)"
-            )
-    if not any(weight.requires_grad for weight in trainer.model.parameters()) and trainer.model_init is None:
-        return "no weight of the model is trainable (requires_grad), so no learning rate can be tested"
-    return ""
+def leave(trainer: Any) -> None:
+    """Puts right what a training that an exception has left would have put right at its end."""
+    trainer.is_in_train = False
+    if trainer.neftune_noise_alpha is not None and getattr(trainer, "neftune_hook_handle", None) is not None:
+        trainer.neftune_hook_handle.remove()  # it is put in again by the next train()
 
 
 def has_length(loader: Any) -> bool:

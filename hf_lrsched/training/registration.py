@@ -1,7 +1,7 @@
 """The catalogue in Transformers' own scheduler factory: ``TrainingArguments(lr_scheduler_type="wsd")``.
 
-One of the three files that touch Transformers' internals; of the others, `host` is put around Trainer from here, and
-`trackers` knows where it reports to. All of them, and each is pinned by a contract test:
+One of the files that touch Transformers' internals; of the others, `host` is put around Trainer from here, `trackers` knows
+where it reports to, and `lending` lends it to a range test. All of them, and each is pinned by a contract test:
 
 - ``transformers.trainer_utils.SchedulerType``, a ``str`` enum: a member is added for each name (`aenum.extend_enum`), as
   TrainingArguments and `get_scheduler` both call ``SchedulerType(name)``; removing one edits ``_member_map_``,

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from . import host
+from . import lending
 from .parts import GENERATORS, LONG, parts, position_of, random_numbers, set_random_numbers, set_state, slots_of, state_of
 
 _ITEMS = 50_000  # of containers beside those of the model; what has more is data, and is not looked into any further
@@ -50,7 +50,7 @@ class Kept:
     """
 
     def __init__(self, trainer: Any, snapshot: str | Path = "memory") -> None:
-        if reason := host.why_not_put_back(trainer):
+        if reason := lending.why_not_put_back(trainer):
             raise ValueError(reason)
         self._tensors = _Tensors(snapshot)
         self._seen: set[int] = set()
@@ -82,12 +82,12 @@ class Kept:
         if (scaler := getattr(trainer.accelerator, "scaler", None)) is not None:
             self._note(vars(scaler), 4)
         self._items = _ITEMS
-        known = (trainer, *host.machinery(trainer), trainer.lr_scheduler, trainer.optimizer, optimizer)
+        known = (trainer, *lending.machinery(trainer), trainer.lr_scheduler, trainer.optimizer, optimizer)
         self._walked |= {id(one) for one in known}
         for one in (trainer.train_dataset, trainer.eval_dataset):
             self._note(one, 0)  # a list of examples is data: its order is kept, and no more
         self._keep_parts(trainer.train_dataset, once="train_dataset")
-        for attributes in host.belongings(trainer):
+        for attributes in lending.belongings(trainer):
             self._note(attributes, 4)
         for value in list(vars(trainer).values()):
             self._keep_parts(value)

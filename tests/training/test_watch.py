@@ -77,7 +77,7 @@ class Bad(Tiny):
 
 
 def watched(folder: Path, watch: LRWatch, *others: TrainerCallback, model: Any = None, **given: Any) -> Any:
-    words: dict[str, Any] = {"max_steps": STEPS, "lr_scheduler_type": "wsd", **given}
+    words: dict[str, Any] = {"max_steps": STEPS, "lr_scheduler_type": "wsd", "lr_scheduler_kwargs": {"warmup": 2}, **given}
     return running(arguments(folder, **words), *others, watch, model=Bad() if model is None else model)
 
 
@@ -300,7 +300,7 @@ def test_a_checkpoint_where_saving_is_decided_last_is_refused(tmp_path: Path) ->
 def test_without_its_hooks_it_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     unregister()
     try:
-        words = {"lr_scheduler_type": "linear"}
+        words = {"lr_scheduler_type": "linear", "lr_scheduler_kwargs": None}
         watched(tmp_path, LRWatch(), max_steps=2, **words).train()
         assert "sees no loss; call hf_lrsched.register()" in said(caplog)[0]
         with pytest.raises(ValueError, match=r"sees no loss; call hf_lrsched\.register\(\)"):
