@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import zlib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -214,11 +215,11 @@ def _schedule(spec: Any, unreadable: list[str]) -> Schedule | None:
 
 def _read_state(text: str, unreadable: list[str], file: Path) -> History:
     """A ``trainer_state.json``; of one that is cut short, the whole entries of its log."""
-    averaged = 1
+    about: dict[str, Any] = {}
     try:
         state = json.loads(text)
         lines = state.get("log_history", []) if isinstance(state, dict) else state
-        averaged = int(state.get("logging_steps") or 1) if isinstance(state, dict) else 1
+        about = state if isinstance(state, dict) else {}
     except ValueError as error:
         unreadable.append(f"{file.name} is cut short or damaged ({error}); its whole entries were read")
         lines = _whole_entries(text)
@@ -226,7 +227,17 @@ def _read_state(text: str, unreadable: list[str], file: Path) -> History:
         raise ValueError(f"{file}: log_history is a {type(lines).__name__}, not a list of entries")
     whole = [line for line in lines if isinstance(line, dict)]
     events = [event for line in whole for event in _of_watch(line)]
-    return History.of(whole, averaged=max(averaged, 1), source=str(file), unreadable=tuple(unreadable), events=events)
+    told = {name: as_float(about.get(name)) for name in ("logging_steps", "max_steps")}
+    averaged, total = (int(value) if 1 <= value < NO_STEP else 0 for value in told.values())
+    words: dict[str, Any] = {"source": str(file), "unreadable": tuple(unreadable), "events": events, "total": total}
+    return History.of(whole, averaged=averaged or _apart(whole), **words)
+
+
+def _apart(lines: list[dict[str, Any]]) -> int:
+    """How many steps lie between the entries of a log, which are means over them; 1 where it has too few."""
+    steps = [as_float(line.get("step")) for line in lines if "loss" in line]
+    apart = sorted(after - before for before, after in pairwise(steps) if after > before)
+    return max(int(apart[len(apart) // 2]), 1) if apart else 1
 
 
 def _of_watch(line: dict[str, Any]) -> list[Event]:
