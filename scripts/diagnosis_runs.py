@@ -1,6 +1,6 @@
 """Real trainings that the diagnosis is judged on: healthy ones under every schedule, and seeded faults in them.
 
-    python scripts/diagnosis_runs.py train FOLDER    trains those that FOLDER lacks: about 15 minutes on one core
+    python scripts/diagnosis_runs.py train FOLDER    trains those that FOLDER lacks: about 20 minutes on one core
     python scripts/diagnosis_runs.py pack FOLDER     writes bench_diagnosis_runs.json.gz from them
     python scripts/diagnosis_runs.py look            what each fault did, beside its healthy twin
     python scripts/diagnosis_runs.py unpack FOLDER   the recorder's files, for `hf-lrsched diagnose`
