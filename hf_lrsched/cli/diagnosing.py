@@ -25,8 +25,8 @@ _FEWEST = 32  # losses: what the rules for spikes, noise and plateaus need befor
 # Files that make a folder a run's; TensorBoard's as Trainer lays them down, a folder in ``runs`` for each start.
 _LEFT = ("lr_history.jsonl", "trainer_state.json", "checkpoint-*/trainer_state.json", "*tfevents*", "runs/*/*tfevents*")
 
-# The last three are what a file that is no log at all raises: one of them among hundreds must not end the call.
-_UNREADABLE = (OSError, ValueError, ModuleNotFoundError, csv.Error, OverflowError, RecursionError)
+# The last two are what a file that is no log at all raises: one of them among hundreds must not end the call.
+_UNREADABLE = (OSError, ValueError, ModuleNotFoundError, csv.Error, RecursionError)
 
 
 @click.command(short_help="What is wrong with runs, and is it the learning rate?")
@@ -56,7 +56,7 @@ def diagnose(context: click.Context, runs: tuple[Path, ...], output: Path | None
     """
     from ..show.findings import details, overview
 
-    found = named(tuple(run for given in runs for run in _below(given)))
+    found = named(tuple({run.resolve(): run for given in runs for run in _below(given)}.values()))  # a link is no other run
     folder = _checked(output, several=len(found) > 1)
     told, data = [], []
     width = min(shutil.get_terminal_size((100, 24)).columns, 120)
@@ -116,12 +116,12 @@ def _below(given: Path) -> list[Path]:
     """The folder of a run, or a file, as it is; of a folder that is none, the runs below it."""
     if not given.is_dir() or _is_run(given):
         return [given]
-    found = []
+    found: list[Path] = []
     for where, folders, _ in os.walk(given):
         folders.sort(key=lambda name: [(part.isdecimal() and int(part), part) for part in re.split(r"(\d+)", name)])
-        if where != str(given) and _is_run(Path(where)):
-            found.append(Path(where))
-            folders.clear()  # its checkpoints are the same run
+        runs = [name for name in folders if _is_run(Path(where, name))]
+        found += [Path(where, name) for name in runs]
+        folders[:] = [name for name in folders if name not in runs]  # the checkpoints of a run are the same run
     return found or [given]
 
 
