@@ -3,8 +3,9 @@
     python scripts/bench_diagnosis.py DATA     DATA: the folder of public data, which is not part of this repository; without
                                                it, what needs no more than our own runs
 
-Prints Markdown tables and writes bench_diagnosis.json. `METHODS` say whether a constant learning rate is too high, good or
-too low, or None where they cannot tell; one is judged by being listed. Alarms and names of faults are those of `diagnose`.
+Prints Markdown tables and writes bench_diagnosis.json. `methods` say whether a constant learning rate is too high, good or
+too low, or None where they cannot tell; one is judged by being listed. Of each problem ours is judged by the limits that the
+others give (`fit_diagnosis.py`), and with those it is shipped with. Alarms and names of faults are those of `diagnose`.
 
 A peer that is silent says "good"; one that fires says what `diagnosis_peers.SAYS` has, and where that has nothing, None.
 """
@@ -16,7 +17,8 @@ import math
 import statistics
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,11 @@ from diagnosis_curve import Curve
 from diagnosis_data import LABELS, Labelled, bloom, curve_of, deepobs, healthy, history_of
 from diagnosis_peers import RULES, SAYS, floor_rule
 from diagnosis_runs import Run, recorded
+from fit_diagnosis import without
 
-from hf_lrsched.runs.diagnosis import Finding, diagnose
+from hf_lrsched.runs.diagnosis import RULES as OURS
+from hf_lrsched.runs.diagnosis import Finding, Rule, diagnose
+from hf_lrsched.runs.diagnosis.progress import LearningRate
 from hf_lrsched.runs.history import History
 
 RESULTS = Path(__file__).parent / "bench_diagnosis.json"
@@ -43,16 +48,27 @@ def _verdict(name: str) -> Method:
     return say
 
 
-def our_verdict(curve: Curve) -> str | None:
+def our_verdict(curve: Curve, rules: Sequence[type[Rule]] = OURS) -> str | None:
     """The last that our rules say of the learning rate; where they say nothing of it, it is not called good."""
-    said = [found.cause for found in diagnose(history_of(curve)) if found.cause in ("lr too high", "lr too low")]
+    said = [found.cause for found in diagnose(history_of(curve), rules) if found.cause in ("lr too high", "lr too low")]
     return said[-1].removeprefix("lr ").replace(" ", "_") if said else None
 
 
-# A curve knows its problem, so that a method that was fitted can take the thresholds that were fitted on the others.
-METHODS: dict[str, Method] = {"hf_lrsched": our_verdict, "floor rule": floor_rule} | {
-    name: _verdict(name) for name in RULES if name in SAYS
-}
+@cache
+def fitted(problem: str, folder: Path) -> tuple[type[Rule], ...]:
+    """Our rules, with the limits that all other problems give."""
+    other = type("LearningRate", (LearningRate,), {"limits": without(problem, folder)})
+    return tuple(other if rule is LearningRate else rule for rule in OURS)
+
+
+def methods(folder: Path) -> dict[str, Method]:
+    """Whatever says of a curve whether its learning rate is too high, good or too low."""
+    return {
+        "hf_lrsched, problem left out": lambda curve: our_verdict(curve, fitted(curve.problem, folder)),
+        "hf_lrsched, as shipped": our_verdict,
+        "floor rule": floor_rule,
+        **{name: _verdict(name) for name in RULES if name in SAYS},
+    }
 
 
 def ours(run: History) -> list[Finding]:
@@ -105,9 +121,9 @@ def delay(method: Method, runs: Iterable[Labelled]) -> float | None:
     return statistics.median(known) if known else None
 
 
-def verdicts(runs: list[Labelled]) -> dict[str, Any]:
+def verdicts(runs: list[Labelled], folder: Path) -> dict[str, Any]:
     results: dict[str, Any] = {}
-    for name, method in METHODS.items():
+    for name, method in methods(folder).items():
         results[name] = {"delay": delay(method, runs), "wrong, near": near(method, runs)}
         for share in SHARES:
             found = matrix(method, runs, share)
@@ -300,7 +316,7 @@ def main(folder: Path | None) -> None:
     with np.errstate(all="ignore"):
         if folder is not None:
             known = deepobs(folder)
-            results = {"fired": fired(known), "verdicts": verdicts(known), "bloom": spikes(folder)}
+            results = {"fired": fired(known), "verdicts": verdicts(known, folder), "bloom": spikes(folder)}
         results["false alarms"] = false_alarms(list(healthy(folder)) if folder else [], runs)
         for words, some in (("", runs), (", held-out tasks", [run for run in runs if run.about["held_out"]])):
             print(f"\n## {len(some)} runs of ours{words}")

@@ -77,10 +77,15 @@ def curve_of(run: History, total: int | None = None) -> Curve:
 
 
 def history_of(curve: Curve) -> History:
-    """A curve as the rules of ours read it."""
-    lines: list[dict[str, Any]] = [{"step": step + 1, "loss": loss, "lr": curve.lr} for step, loss in curve.points()]
+    """A curve as the rules of ours read it, with what is known of DeepOBS: all its models begin with random weights."""
+    adam = curve.optimizer.startswith("Adam")
+    momentum = {"AdamOptimizer": 0.9, "MomentumOptimizer": 0.99}.get(curve.optimizer, 0.0)
+    facts = {"optimizer": "Adam" if adam else "SGD", "untrained": True}
+    lines: list[dict[str, Any]] = [
+        {"step": step + 1, "loss": loss, "lr": curve.lr, "momentum": momentum} for step, loss in curve.points()
+    ]
     lines += [{"step": round(step), "eval_loss": loss} for step, loss in zip(curve.epoch, curve.held_out, strict=True)]
-    return History.of(lines, peak=(curve.lr,), arguments={"max_steps": curve.total}, source=f"{curve.problem}.jsonl")
+    return History.of(lines, peak=(curve.lr,), total=curve.total, facts=facts, source=f"{curve.problem}.jsonl")
 
 
 def healthy(folder: Path) -> Iterator[tuple[str, History]]:

@@ -36,6 +36,9 @@ RULES: tuple[type[Rule], ...] = (
 __all__ = ["RULES", "SYMPTOMS", "Diagnosis", "Finding", "Point", "Rule", "Setting", "diagnose", "points"]
 
 
+_CONSEQUENCES = ("explodes", "slow", "plateau", "noisy", "spike")
+
+
 class Diagnosis:
     """Shows a run to the rules, point by point, in the order in which things happened.
 
@@ -48,20 +51,19 @@ class Diagnosis:
         self.findings: list[Finding] = []
         self._sight = Sight(setting)
         self._rules = [rule() for rule in rules]
+        self._exploded = False
 
     def see(self, point: Point) -> list[Finding]:
         """What is found with the next point."""
         new = [found for rule in self._rules for found in rule.see(point, self._sight)]
         self._sight.include(point)
-        self.findings += new
-        return new
+        return self._kept(new)
 
     def evaluated(self, step: int, loss: float) -> list[Finding]:
         """What is found with a held-out loss."""
         new = [found for rule in self._rules for found in rule.evaluated(step, loss, self._sight)]
         self._sight.evaluated(step, loss)
-        self.findings += new
-        return new
+        return self._kept(new)
 
     def happened(self, event: Event) -> None:
         """Tells of an event, before the point it falls before."""
@@ -69,9 +71,17 @@ class Diagnosis:
 
     def over(self) -> list[Finding]:
         """What is found when no more points come."""
-        new = [found for rule in self._rules for found in rule.over(self._sight)]
-        self.findings += new
-        return new
+        return self._kept([found for rule in self._rules for found in rule.over(self._sight)])
+
+    def _kept(self, new: list[Finding]) -> list[Finding]:
+        """Those that are told: what comes behind an explosion is its consequence."""
+        kept = []
+        for found in new:
+            if not (self._exploded and found.symptom in _CONSEQUENCES):
+                kept.append(found)
+            self._exploded |= found.symptom == "explodes"
+        self.findings += kept
+        return kept
 
 
 def points(run: History) -> list[Point]:

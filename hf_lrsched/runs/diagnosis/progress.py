@@ -16,12 +16,13 @@ from .finding import Finding
 from .rule import Rule
 from .shape import shape
 from .sight import Point, Setting, Sight
-from .verdict import Known, Verdict, verdict
+from .verdict import LIMITS, Known, Verdict, verdict
 
 Floats = npt.NDArray[np.float64]
 
 ASKED = (0.1, 0.3)  # shares of the run; and its end
 _WARM = 0.95  # of the peak: a schedule that has been there has warmed up
+_LOST = 3  # losses that were not finite: what is left of the run has no curve
 _FROZEN = 0.01  # of the parameters; adapters apart, nobody means to train fewer
 _NO_FALL = 0.01  # of the first loss
 _GRID = 1001  # points at which a plan's sum is taken
@@ -31,6 +32,8 @@ _CYCLE = 0.5  # of the highest LR: a run whose LR has been below that and above 
 
 class LearningRate(Rule):
     """Says once that the learning rate is too high, or too low, where the curve tells it."""
+
+    limits = LIMITS
 
     def __init__(self) -> None:
         self._asked = 0
@@ -68,13 +71,13 @@ class LearningRate(Rule):
 
     def _ask(self, sight: Sight, done: float) -> list[Finding]:
         curve = shape(sight)
-        if curve is None or cycles(sight):
+        if curve is None or cycles(sight) or sight.lost >= _LOST:
             return []
         last = sight.points[-1]
         known = Known(
             done, last.step - sight.begun + 1, bool(sight.setting.untrained), beyond(sight.setting, last), _constant(sight)
         )
-        found = verdict(curve, known)
+        found = verdict(curve, known, self.limits)
         if found is None:
             return []
         self._said = True

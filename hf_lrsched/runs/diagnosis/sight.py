@@ -9,7 +9,7 @@ import math
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
 from ...schedules.schedule import Schedule
@@ -66,7 +66,8 @@ class Setting:
 
     @classmethod
     def of(cls, run: History) -> Setting:
-        """What `run` says of itself."""
+        """What `run` says of its beginning; a resume may have changed it, of which its event tells."""
+        run = replace(run, **run.began)
         steps: Any = run.schedule.total if run.schedule is not None else run.total or run.arguments.get("max_steps", 0)
         known = isinstance(steps, int | float) and 0 < steps < 10**8  # an open-ended run has a ceiling, not a length
         return cls(
@@ -143,6 +144,7 @@ class Sight:
         blocks: means of the finite losses over even stretches, at most `BLOCKS`, each as (step, loss, lr, time). Time is the
             sum of the learning rates of all steps so far, or their number where no learning rate is known.
         lowest: the lowest median of the last losses, and where it was.
+        lost: logged losses that were not finite.
         begun: the first step.
         highest_lr: of the first group, so far, and peak_at: the step that first had it.
         lowest_lr: of the first group, since then.
@@ -165,7 +167,7 @@ class Sight:
         self.evaluations: list[tuple[int, float]] = []
         self.events: list[Event] = []
         self.lowest, self.lowest_at = math.inf, 0
-        self.begun = 0
+        self.begun = self.lost = 0
         self.highest_lr, self.peak_at, self.lowest_lr = 0.0, 0, math.inf
         self._block: list[_Block] = []
         self._time, self._step = 0.0, 0
@@ -195,6 +197,7 @@ class Sight:
         self._step = point.step
         loss = point.loss
         if not math.isfinite(loss):
+            self.lost += point.logged
             return
         if len(self.first) < self.FIRST:
             self.first.append(loss)

@@ -25,20 +25,21 @@ class Limits:
         jump: a first loss, over the very first. Good runs: at most 7.3 (Adam on a quadratic), else 3.9.
         rise: a loss or a block over the first; diagnosis.md, fact 1: perfect from 1.07 to 1.15 on 127 flat runs; and
         flat: of the first loss, which is left after it. Good runs: 0.21.
-        rose, left: the same for a larger rise, in models that began untrained. Good runs: 0.21.
+        rose, left: the same for a larger rise, in models that began untrained. Good runs: 0.21. `left` also holds for `dead`
+            and `stuck`: whoever has lost half of the loss has learned something.
         hardly: of the first loss, which is left at a tenth of the run. Good runs: 0.71.
         moving: of the fall, that came in the last three quarters. Runs that are too high: 0.11; too low: 0.34.
         steady: of the fall, that came in each of the last two octaves of a whole run. Good runs: 0.115.
         dead: spread of the blocks over the first loss, below which the network says the same to everything.
         stuck: of the fall, that the edges of the last three octaves differ by; and
-        early: of the fall, that was done in the first sixty-fourth. Good runs: 0.89 where a third of the loss is left.
+        early: of the fall, that was done in the first sixty-fourth. Good runs: none with half of the loss left.
     """
 
     jump: float = 20.0
     rise: float = 1.1
     flat: float = 0.9
     rose: float = 1.3
-    left: float = 1 / 3
+    left: float = 0.5
     hardly: float = 0.75
     moving: float = 0.2
     steady: float = 0.12
@@ -54,6 +55,7 @@ FEW = 1000  # steps, below which `hardly` and `steady` are FEW_HARDLY and FEW_ST
 FEW_HARDLY, FEW_STEADY = 0.9, 0.25
 # Of the fall in the last three octaves: a straight line has 0.5, 0.25 and 0.125; one that bends has less and less.
 _LINE = ((0.35, 0.7), (0.15, 0.35), (0.0, 0.3))
+_WHOLE = 0.95  # of the run: what a log of means leaves out at its end is no matter
 _FIRST_UPDATES = 3  # a single jump behind them is the rate's; a single one later may be a bad batch
 _STILL = 1.07  # the lower end of fact 1's range: a curve that stays below has not jumped
 _FROM = 1.02  # of the first loss: above it something moves, if not the right way
@@ -174,7 +176,7 @@ def _too_low(curve: Shape, known: Known, limits: Limits) -> Verdict | None:
     if hardly and known.steps >= FEWEST and (unseen or last + before > limits.moving):
         told = f"{curve.level:.1%} of the first loss ({curve.start:.4g}) is left at {known.done:.0%} of the run, "
         if unseen and max(curve.rise, curve.high) >= _STILL:
-            if known.done < 1:  # it may yet show
+            if known.done < _WHOLE:  # it may yet show
                 return None
             told += f"and what it fell lies within its noise, as does its rise to {max(curve.rise, curve.high):.2f} times it"
             return Verdict("unknown", "hardly moved", told, None, "low")
@@ -185,7 +187,11 @@ def _too_low(curve: Shape, known: Known, limits: Limits) -> Verdict | None:
             else f"{last + before:.0%} of the fall came in the last three quarters"
         )
         return Verdict("too low", "hardly moved", told, 10.0 if curve.level > 0.95 else 5.0)
-    if known.done >= 1 and known.constant and min(last, before) > (max(FEW_STEADY, limits.steady) if few else limits.steady):
+    if (
+        known.done >= _WHOLE
+        and known.constant
+        and min(last, before) > (max(FEW_STEADY, limits.steady) if few else limits.steady)
+    ):
         told = (
             f"the last half of the run brought {last:.0%} of the whole fall, the quarter before it {before:.0%}: so steady a "
         )
@@ -197,7 +203,7 @@ def _straight(curve: Shape, known: Known) -> Verdict | None:
     """A fall along a straight line, which has not begun to bend at the run's end."""
     clear = curve.fall > _CLEAR * curve.noise or curve.trend > 2 * _CLEAR
     straight = all(low <= drop <= high for drop, (low, high) in zip(curve.drops, _LINE, strict=False))
-    if known.done < 1 or _rises(curve) or not clear or not straight or curve.level < 0.5:
+    if known.done < _WHOLE or _rises(curve) or not clear or not straight or curve.level < 0.5:
         return None
     last, before = curve.drops[:2]
     told = f"{last:.0%} of the fall came in the last half of what was trained and {before:.0%} in the quarter before it: it "
