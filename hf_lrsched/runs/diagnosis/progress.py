@@ -75,7 +75,7 @@ class LearningRate(Rule):
             return []
         last = sight.points[-1]
         known = Known(
-            done, last.step - sight.begun + 1, bool(sight.setting.untrained), beyond(sight.setting, last), _constant(sight)
+            done, last.step - sight.begun + 1, _begins_untrained(sight), beyond(sight.setting, last), _constant(sight)
         )
         found = verdict(curve, known, self.limits)
         if found is None:
@@ -117,6 +117,11 @@ _TITLES = {
     "still falling": "the loss fell as fast at the end as before",
     "straight": "the loss fell along a straight line to the end",
 }
+
+
+def _begins_untrained(sight: Sight) -> bool:
+    """Whether the first loss that was seen is that of random weights: of the run's first step, and no mean over many."""
+    return bool(sight.setting.untrained) and sight.begun <= 1 and sight.setting.averaged == 1
 
 
 def _constant(sight: Sight) -> bool:
