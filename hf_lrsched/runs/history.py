@@ -36,7 +36,9 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened at a step: ``"resume"``, ``"cooldown"`` or ``"checkpoint"``."""
+    """Something that happened at a step: ``"resume"``, ``"cooldown"``, ``"checkpoint"``, or what `LRWatch` has noted:
+    ``"finding"``, ``"stop"``, ``"saved"``, ``"no checkpoint"`` or ``"rescue"``.
+    """
 
     step: int
     kind: str
@@ -64,6 +66,8 @@ class History:
         arguments: the run's settings in Trainer's words, where the source says.
         total: steps that the run was to take, 0 where the source does not say.
         facts: of model and optimizer, where the source says: ``optimizer``, ``untrained``, ``trainable``, ``adapters``.
+        began: groups, peak, schedule, arguments and total of its beginning, where the run was resumed since and these are
+            of the last resume.
         source: the file.
         missing: what the source does not hold, by name.
         unreadable: what of it could not be read, in sentences.
@@ -88,6 +92,7 @@ class History:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     total: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
+    began: Mapping[str, Any] = field(default_factory=dict)
     source: str = ""
     missing: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()

@@ -124,11 +124,13 @@ def _read_recorder(text: str, unreadable: list[str], file: Path) -> History:
     evaluations: dict[int, float] = {}
     events: list[Event] = []
     head: dict[str, Any] = {}
+    first: dict[str, Any] = {}
     odd = 0
     for line in _json_lines(text, unreadable):
         try:
             if "hf_lrsched" in line:
                 begin, head = int(line.get("step", 0)), {"facts": head.get("facts"), **_head(line)}
+                first = first if first and begin > 0 else head
                 for kept in (points, evaluations):
                     for step in [step for step in kept if step > begin or begin <= 0]:
                         del kept[step]
@@ -144,17 +146,20 @@ def _read_recorder(text: str, unreadable: list[str], file: Path) -> History:
             odd += 1
     if odd:
         unreadable.append(f"{odd} line{'s' * (odd > 1)} not as LRRecorder writes them")
-    about = {
+    about, began = _about(head, unreadable), _about(first, [])
+    about |= {"facts": head.get("facts") or {}, "source": str(file), "unreadable": tuple(unreadable)}
+    return History.of_points(points, evaluations, events, {**about, "began": began if first is not head else {}})
+
+
+def _about(head: dict[str, Any], unreadable: list[str]) -> dict[str, Any]:
+    """What a head says of the run, as `History` has it."""
+    return {
         "groups": tuple(head.get("groups", ())),
         "peak": tuple(head.get("peaks", ())),
         "schedule": _schedule(head.get("schedule"), unreadable),
         "arguments": dict(head.get("arguments") or {}),
         "total": head.get("total", 0),
-        "facts": head.get("facts") or {},
-        "source": str(file),
-        "unreadable": tuple(unreadable),
     }
-    return History.of_points(points, evaluations, events, about)
 
 
 def _stays(event: Event, begin: int) -> bool:
