@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .training.model_card import LRCard
     from .training.recorder import LRRecorder
     from .training.registration import register, register_schedule, unregister
+    from .training.rescue import train
     from .training.scheduler import ScheduleLR
     from .training.snapshots import CycleSnapshots, average_checkpoints, cycle_checkpoints
     from .training.streams import HeldBack
@@ -73,6 +74,7 @@ _WHERE = {
     "LRPlot": "training.live_plot",
     "LRRecorder": "training.recorder",
     "LRWatch": "training.watch",
+    "train": "training.rescue",
     **dict.fromkeys(("Checkpoints", "last_complete"), "training.checkpoints"),
     "CooldownCallback": "training.cooldown",
     **dict.fromkeys(("CycleSnapshots", "average_checkpoints", "cycle_checkpoints"), "training.snapshots"),
@@ -129,6 +131,7 @@ __all__ = [
     "summary",
     "text",
     "to_spec",
+    "train",
     "unregister",
     "use_lr",
     "warm_restarts",

@@ -15,6 +15,7 @@ MANIFEST = "hf_lrsched_manifest.json"
 RUN = "hf_lrsched_run.json"
 REQUEST = "cooldown.request"
 RECORD = "cooldown.json"
+RESCUES = "rescues.json"
 
 WORKERS = "HF_LRSCHED_WORKERS"
 """The environment's word for the folder in which `hf-lrsched run` is told the ids of the processes it is to signal."""

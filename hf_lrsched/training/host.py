@@ -103,7 +103,7 @@ def _check_files(checkpoint: Path, scheduler: Any) -> None:
 
         if found := damage(checkpoint):
             raise ValueError(f"{checkpoint} is damaged: {found}; resume from another checkpoint; nothing was changed")
-        scheduler.step_of_run = _step_of_run(checkpoint)
+        scheduler.step_of_run = step_of_run(checkpoint)
     if file.is_file():
         state = _state(file, ours)
         if not ours and isinstance(state, dict) and isinstance(state.get("schedule"), dict) and "phases" in state["schedule"]:
@@ -148,7 +148,7 @@ def _check_step(checkpoint: Path, trainer: Any) -> None:
     """Refuses a schedule that stands at another step than the run, but for updates that were counted as skipped."""
     from .scheduler import ScheduleLR
 
-    scheduler, steps = trainer.lr_scheduler, _step_of_run(checkpoint)
+    scheduler, steps = trainer.lr_scheduler, step_of_run(checkpoint)
     if not isinstance(scheduler, ScheduleLR) or steps is None:
         return
     behind = steps - scheduler.last_epoch
@@ -161,7 +161,7 @@ def _check_step(checkpoint: Path, trainer: Any) -> None:
         )
 
 
-def _step_of_run(checkpoint: Path) -> int | None:
+def step_of_run(checkpoint: Path) -> int | None:
     """From the file, as the Trainer's own state is not there yet in Transformers 5.0."""
     try:
         step: int = json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))["global_step"]
@@ -174,7 +174,7 @@ def _batches(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) 
     callbacks = [one for one in trainer.callback_handler.callbacks if hasattr(one, "on_stream_end")]
     cooldown = _cooldown(trainer.lr_scheduler)
     if not callbacks and cooldown is None:
-        return _others(trainer, *wrapped(*args, **kwargs))
+        return _others(trainer, lambda: wrapped(*args, **kwargs), *wrapped(*args, **kwargs))
     state, control = trainer.state, trainer.control
     if cooldown is not None and state.max_steps > cooldown.end:  # nobody gave it a CooldownCallback this time
         if trainer.is_world_process_zero():
@@ -201,14 +201,14 @@ def _batches(wrapped: Callable[..., Any], trainer: Any, args: Any, kwargs: Any) 
         for callback in callbacks:
             callback.on_stream_end(trainer.args, state, control, lr_scheduler=trainer.lr_scheduler)
         return [], None
-    return _others(trainer, samples, items)
+    return _others(trainer, lambda: wrapped(*args, **kwargs), samples, items)
 
 
-def _others(trainer: Any, samples: Any, items: Any) -> tuple[Any, Any]:
-    """The batches of the next update, or others where a callback says so."""
+def _others(trainer: Any, draw: Callable[[], tuple[Any, Any]], samples: Any, items: Any) -> tuple[Any, Any]:
+    """The batches of the next update, or others where a callback says so; `draw` gives those behind them."""
     for callback in trainer.callback_handler.callbacks:
         if hasattr(callback, "instead"):
-            samples, items = callback.instead(trainer.state.global_step + 1, samples, items)
+            samples, items = callback.instead(trainer.state.global_step + 1, samples, items, draw)
     return samples, items
 
 

@@ -10,7 +10,7 @@ changed (`resume` decides, this applies it), and when a cooldown starts (`cooldo
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, SupportsFloat
 
@@ -66,6 +66,7 @@ class ScheduleLR(LRScheduler):
         self.planned = schedule  # the same before a cooldown on demand
         self.cooldown: Cooldown | None = None
         self.glide: Glide | None = None
+        self.rise: Glide | None = None  # back up to the schedule after a rescue; its record is kept elsewhere
         self.skipped: int | None = None  # updates that moved no weights; None where nobody has counted them
         self.counting = False  # whether somebody counts them now
         self._last_skip = -1
@@ -139,7 +140,8 @@ class ScheduleLR(LRScheduler):
         else:
             share = schedule(self.last_epoch)
             lrs = [base * share for base in self.base_lrs]  # type: ignore[misc]  # floats since _initial_step
-        return lrs if self.glide is None else self._gliding(lrs)
+        lrs = lrs if self.glide is None else self._gliding(lrs)
+        return lrs if self.rise is None else self.rise.mixed(self.last_epoch, lrs)
 
     def _gliding(self, lrs: list[float]) -> list[float]:
         glide = self.glide
@@ -186,6 +188,22 @@ class ScheduleLR(LRScheduler):
         self.cooldown = cooldown
         self._momentum = self.schedule.momentum
         self._find_momentum()
+        self._apply()
+
+    def lower(self, peaks: Sequence[float], rise: Glide | None) -> None:
+        """Goes on under other peaks, which the LR of this step on reaches by `rise`.
+
+        >>> import torch
+        >>> from hf_lrsched import hold
+        >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        >>> scheduler = ScheduleLR(optimizer, hold(10))
+        >>> scheduler.lower([0.5], Glide(start=-1, steps=2, lrs=(0.0,)))
+        >>> optimizer.param_groups[0]["lr"], scheduler.base_lrs
+        (0.25, [0.5])
+        """
+        self.base_lrs, self.rise = list(peaks), rise
+        for group, base in zip(self.optimizer.param_groups, peaks, strict=True):
+            group["initial_lr"] = base
         self._apply()
 
     def count_skips(self, behind: int) -> None:

@@ -114,9 +114,7 @@ class LRWatch(Listener):
         self._told = {_key(Finding(**line["finding"])) for line in log if "finding" in line}
         known = head(args, state, kwargs["lr_scheduler"], kwargs["optimizer"], kwargs["model"])
         before = self._before(Path(str(args.output_dir)) / HISTORY) if state.global_step else None
-        if before is not None:
-            known["facts"] = before.facts
-        self._diagnosis = Diagnosis(_setting(known), self._rules)
+        self._diagnosis = Diagnosis(_setting(known) if before is None else Setting.of(before), self._rules)
         if state.global_step:
             self._found = self._ask(lambda diagnosis: _replayed(diagnosis, before, state.global_step))
 
@@ -180,13 +178,13 @@ class LRWatch(Listener):
                 self._told.add(_key(one))
                 logger.log(logging.WARNING if one.attention else logging.INFO, "step %d: %s", one.step, sentence(one))
                 self._log({"step": one.step, "epoch": self._state.epoch, "finding": one.to_dict()})
-                self.note(one.step, "finding", sentence(one), title=f"{one.symptom}: {one.cause}", attention=one.attention)
+                self._note(one.step, "finding", sentence(one), title=f"{one.symptom}: {one.cause}", attention=one.attention)
 
     def _log(self, line: dict[str, Any]) -> None:
         log: list[Any] = self._state.log_history
         log.append(line)
 
-    def note(self, step: int, kind: str, text: str, *, title: str, attention: bool) -> None:
+    def _note(self, step: int, kind: str, text: str, *, title: str, attention: bool) -> None:
         """Writes down in the recorder's file, and tells the trackers, what happened; on the first process."""
         recorder = self._recorder()
         if recorder is not None:
@@ -263,25 +261,27 @@ class LRWatch(Listener):
         text = (
             f"training stops at step {state.global_step}, as the run diverges (since step {finding.since}: {finding.title})"
         )
-        self._say(state, "stop", f"{text}; {why}" if why else text)
+        self.say(state, "stop", f"{text}; {why}" if why else text)
 
     def _save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any) -> None:
         name = f"checkpoint-{state.global_step}"
         taken = agreed(lambda: (Path(str(args.output_dir)) / name).exists())
         if first_said(None if finite(model) else "not finite"):
-            self._say(state, "no checkpoint", "the run diverges, and is not saved, as its weights are not finite any more")
+            self.say(state, "no checkpoint", "the run diverges, and is not saved, as its weights are not finite any more")
         elif taken:
-            self._say(state, "no checkpoint", f"the run diverges, and is not saved, as there is a {name} already")
+            self.say(state, "no checkpoint", f"the run diverges, and is not saved, as there is a {name} already")
         else:
             self._saves, self._limit, args.save_total_limit = state.global_step, args.save_total_limit, None
             control.should_save = True
-            self._say(state, "saved", f"the run diverges; its weights are finite, and are saved as {name}")
+            self.say(state, "saved", f"the run diverges; its weights are finite, and are saved as {name}")
 
-    def _say(self, state: TrainerState, kind: str, text: str) -> None:
+    def say(self, state: TrainerState, kind: str, text: str, *, aloud: bool = True) -> None:
+        """Puts what was done into the Trainer's state; `aloud` also tells it wherever a finding is told."""
         if state.is_world_process_zero:
-            logger.warning("%s", text)
             self._log({"step": state.global_step, "epoch": state.epoch, "watch": text, "kind": kind})
-            self.note(state.global_step, kind, text, title="LRWatch", attention=True)
+            if aloud:
+                logger.warning("%s", text)
+                self._note(state.global_step, kind, text, title="LRWatch", attention=True)
 
 
 def sentence(found: Finding) -> str:

@@ -16,10 +16,12 @@ from typing import Any
 
 import torch
 
-from hf_lrsched import CooldownCallback, LRRecorder, LRWatch, find_lr, read_history
+from hf_lrsched import Checkpoints, CooldownCallback, LRRecorder, LRWatch, find_lr, read_history
+from hf_lrsched import train as rescued
 
 from .forked import in_two
 from .running import At, arguments, lrs, running
+from .test_rescue import by, regression
 from .test_trainer import weights
 from .test_watch import Bad, Huge
 
@@ -67,11 +69,26 @@ def watch(case: str, rank: int, folder: Path) -> None:
     (folder / f"{case}-{rank}.json").write_text(json.dumps(said))
 
 
+def rescue(case: str, rank: int, folder: Path) -> None:
+    """A training that diverges, and goes back."""
+    made = regression(folder / case, Checkpoints(), by(), LRRecorder(), per_device_train_batch_size=4)
+    rescued(made)
+    said = {
+        "processes": made.args.world_size,
+        "steps": made.state.global_step,
+        "lrs": lrs(made),
+        "weights": [weight.tolist() for weight in weights(made).values()],
+    }
+    (folder / f"{case}-{rank}.json").write_text(json.dumps(said))
+
+
 def train(case: str, rank: int, folder: Path) -> None:
     if case == "found":
         return test_first(case, rank, folder)
     if case == "watched":
         return watch(case, rank, folder)
+    if case == "rescued":
+        return rescue(case, rank, folder)
     out = folder / case
     if case == "request":
         told = [At(4, lambda: (out / "cooldown.request").write_text('{"steps": 5}'))] if rank == 0 else []
