@@ -99,11 +99,18 @@ def healthy(folder: Path) -> Iterator[tuple[str, History]]:
 
 
 def bloom(folder: Path) -> Iterator[tuple[str, History]]:
-    """The published points around four divergences and spikes; consecutive points of one run each."""
+    """The published points around four divergences and spikes; consecutive points of one run each.
+
+    Those of the 176B model are too few to tell a noise from, so they are given once more behind 64 points that are in turn
+    the two healthy ones before the spike (steps 12,695 and 31,214): made up, but for the band that they stand for.
+    """
     with (folder / "bloom_104B_points.csv").open() as file:
         points = list(csv.DictReader(file))
     for experiment in dict.fromkeys(row["experiment"] for row in points):
         rows = [row for row in points if row["experiment"] == experiment]
         yield f"104B, experiment {experiment}", History.of(rows, source="bloom.jsonl")
     with (folder / "bloom_176B_spike.csv").open() as file:
-        yield "176B", History.of(csv.DictReader(file), source="bloom.jsonl")
+        points = [row for row in csv.DictReader(file) if int(row["step"]) < 40_000]
+    calm = [{**points[step % 2], "step": str(31_214 - step)} for step in range(64, 0, -1)]
+    yield "176B", History.of(points, source="bloom.jsonl")
+    yield "176B, behind 64 healthy points", History.of([*calm, *points[1:]], source="bloom.jsonl")

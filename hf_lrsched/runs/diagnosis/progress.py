@@ -71,7 +71,8 @@ class LearningRate(Rule):
 
     def _ask(self, sight: Sight, done: float) -> list[Finding]:
         curve = shape(sight)
-        if curve is None or cycles(sight) or sight.lost >= _LOST:
+        later = sight.begun > max(sight.setting.averaged, 1)  # the file does not hold the run's beginning
+        if curve is None or later or cycles(sight) or sight.lost >= _LOST:
             return []
         last = sight.points[-1]
         known = Known(
@@ -120,8 +121,8 @@ _TITLES = {
 
 
 def _begins_untrained(sight: Sight) -> bool:
-    """Whether the first loss that was seen is that of random weights: of the run's first step, and no mean over many."""
-    return bool(sight.setting.untrained) and sight.begun <= 1 and sight.setting.averaged == 1
+    """Whether the first loss that was seen is that of random weights: and no mean over many."""
+    return bool(sight.setting.untrained) and sight.setting.averaged == 1
 
 
 def _constant(sight: Sight) -> bool:
