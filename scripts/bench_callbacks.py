@@ -26,10 +26,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from hf_lrsched import Checkpoints, CooldownCallback, CycleSnapshots, LRCard, LRPlot, LRRecorder, ScheduleLR, wsd
+from hf_lrsched import (
+    Checkpoints,
+    CooldownCallback,
+    CycleSnapshots,
+    LRCard,
+    LRPlot,
+    LRRecorder,
+    LRWatch,
+    ScheduleLR,
+    wsd,
+)
 from hf_lrsched.runs.files import HISTORY
 from hf_lrsched.runs.reading import read_history
 from hf_lrsched.show.plot import lr_and_loss
+from hf_lrsched.training.points import Listener
 
 ROUNDS, STEPS, MILLION = 7, 3000, 1_000_000
 MADE: dict[str, Callable[[], TrainerCallback]] = {
@@ -37,6 +48,7 @@ MADE: dict[str, Callable[[], TrainerCallback]] = {
     "CooldownCallback": lambda: CooldownCallback(50, finish_by="6h"),
     "CycleSnapshots": lambda: CycleSnapshots(),
     "LRRecorder": lambda: LRRecorder(),
+    "LRWatch": lambda: LRWatch(on_divergence="stop"),
     "LRPlot": lambda: LRPlot(),
     "LRCard": lambda: LRCard(),
 }
@@ -47,14 +59,18 @@ class Run:
 
     def __init__(self, callbacks: list[TrainerCallback], groups: int, folder: Path) -> None:
         self.args = TrainingArguments(str(folder), max_steps=10**9, lr_scheduler_type="wsd", use_cpu=True, report_to=[])
-        self.args.lr_scheduler_kwargs = {"warmup": 10, "decay": 0}
+        self.args.lr_scheduler_kwargs = {"warmup": 1, "decay": 0}
         parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(groups)]
         optimizer = torch.optim.AdamW([{"params": [one]} for one in parameters], lr=1e-3)
-        self.scheduler = ScheduleLR(optimizer, wsd(10**9, warmup=10, decay=0))
+        self.scheduler = ScheduleLR(optimizer, wsd(10**9, warmup=1, decay=0))
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3  # as from the second step on
         self.state, self.control = TrainerState(max_steps=10**9, logging_steps=10), TrainerControl()
         self.state.is_world_process_zero = True
+        model = torch.nn.ParameterList(parameters)
         self.words: dict[str, Any] = {"optimizer": optimizer, "lr_scheduler": self.scheduler, "train_dataloader": None}
-        self.callbacks, self.recorders = callbacks, [one for one in callbacks if isinstance(one, LRRecorder)]
+        self.words["model"] = model
+        self.callbacks, self.listeners = callbacks, [one for one in callbacks if isinstance(one, Listener)]
         losses = torch.randn(STEPS).mul(0.1).exp().unbind()
         self.seen = list(zip(losses, torch.rand(STEPS).unbind(), strict=True))
 
@@ -63,13 +79,13 @@ class Run:
             args=self.args,
             state=self.state,
             control=self.control,
-            model=None,
+            model=self.words["model"],
             lr_scheduler=self.scheduler,
             callback_handler=SimpleNamespace(callbacks=self.callbacks),
             is_world_process_zero=lambda: True,
             create_model_card=lambda: None,
         )
-        for callback in self.callbacks:
+        for callback in list(self.callbacks):  # some change their place
             if hasattr(callback, "saw_trainer"):
                 callback.saw_trainer(trainer)
         self.send("on_train_begin")
@@ -86,10 +102,10 @@ class Run:
         seen = self.seen
         for i in range(count):
             self.send("on_step_begin")
-            for recorder in self.recorders:
+            for listener in self.listeners:
                 loss, norm = seen[i % STEPS]
-                recorder.saw_loss(loss)
-                recorder.saw_grad_norm(norm)
+                listener.saw_loss(loss)
+                listener.saw_grad_norm(norm)
             self.send("on_pre_optimizer_step")
             self.send("on_optimizer_step")
             self.scheduler.last_epoch += 1
@@ -154,6 +170,21 @@ def million() -> None:
         print(f"LRPlot: reading them takes {read:.1f} s, drawing {drawn:.1f} s, so once in {every:.0f} minutes.")
 
 
+def watched() -> None:
+    """What the watch holds over many steps."""
+    steps = MILLION // 10
+    with tempfile.TemporaryDirectory() as folder, Run([LRWatch()], 2, Path(folder)) as run:
+        run.steps(STEPS)
+        gc.collect()
+        tracemalloc.start()
+        run.steps(STEPS)
+        first, _ = tracemalloc.get_traced_memory()
+        run.steps(steps)
+        now, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        print(f"LRWatch: {(now - first) / 1e3:+.1f} kB over {steps:,} steps, at most {peak / 1e3:.0f} kB.")
+
+
 def largest() -> None:
     """The recorder's bytes a step where the LR moves with every step, and differs from group to group."""
     for groups in (1, 2, 50):
@@ -171,4 +202,5 @@ def largest() -> None:
 if __name__ == "__main__":
     table()
     million()
+    watched()
     largest()
