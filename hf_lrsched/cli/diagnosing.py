@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 import shutil
@@ -26,7 +25,7 @@ _FEWEST = 32  # losses: what the rules for spikes, noise and plateaus need befor
 _LEFT = ("lr_history.jsonl", "trainer_state.json", "checkpoint-*/trainer_state.json", "*tfevents*", "runs/*/*tfevents*")
 
 # The last two are what a file that is no log at all raises: one of them among hundreds must not end the call.
-_UNREADABLE = (OSError, ValueError, ModuleNotFoundError, csv.Error, RecursionError)
+_UNREADABLE = (OSError, ValueError, ModuleNotFoundError)
 
 
 @click.command(short_help="What is wrong with runs, and is it the learning rate?")

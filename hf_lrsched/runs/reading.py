@@ -34,17 +34,22 @@ def read_history(path: str | Path) -> History:
     found = _find(Path(path))
     if "tfevents" in found.name:
         return _not_empty(_read_tensorboard(_of_one_run(found, Path(path))), found)
+    try:
+        return _not_empty(_read_text(found), found)
+    except (RecursionError, csv.Error) as error:  # nested without end, or a field without one
+        raise ValueError(f"{found} could not be read ({error})") from None
+
+
+def _read_text(found: Path) -> History:
     text, unreadable = _text(found)
     name = found.name.removesuffix(".gz")
     if name == HISTORY:
-        history = _read_recorder(text, unreadable, found)
-    elif name.endswith(".csv"):
-        history = _read_csv(text, unreadable, found)
-    elif name.endswith(".jsonl"):
-        history = History.of(_json_lines(text, unreadable), source=str(found), unreadable=tuple(unreadable))
-    else:
-        history = _read_state(text, unreadable, found)
-    return _not_empty(history, found)
+        return _read_recorder(text, unreadable, found)
+    if name.endswith(".csv"):
+        return _read_csv(text, unreadable, found)
+    if name.endswith(".jsonl"):
+        return History.of(_json_lines(text, unreadable), source=str(found), unreadable=tuple(unreadable))
+    return _read_state(text, unreadable, found)
 
 
 def _not_empty(history: History, found: Path) -> History:

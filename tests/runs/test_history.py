@@ -255,3 +255,17 @@ def test_a_history_made_by_hand_has_a_loss_at_every_step() -> None:
     made = History.of([{"step": 1, "loss": 2.0}, {"step": 2, "loss": float("nan")}])
     fields = {name: value for name, value in vars(made).items() if name != "logged"}
     assert History(**fields).logged.tolist() == [True, True]
+
+
+def test_a_file_that_nests_without_end_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "trainer_state.json"
+    file.write_text("[" * 200_000)
+    with pytest.raises(ValueError, match="could not be read|holds no point"):
+        read_history(file)
+
+
+def test_a_csv_with_a_field_without_an_end_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "log.csv"
+    file.write_text('step,loss\n1,"' + "x" * 200_000)
+    with pytest.raises(ValueError, match="could not be read"):
+        read_history(file)
