@@ -30,6 +30,8 @@ from .watch import Diverged, LRWatch
 logger = logging.getLogger(__name__)
 
 LOWER = 1 / 3  # where the evidence carries no factor: the mild end of the guide's "reduce 3 to 10x", as it may be repeated
+LEAST = 100.0  # steps of a re-warm where nobody knows how many are left: the guide's least of a warm-up
+_CEILING = 10**8  # steps that nobody means: the ceiling of an open-ended run
 LONGEST = 500  # updates that are not made with their own batches: PaLM skipped 200 to 500 (section 5.1)
 
 
@@ -46,8 +48,8 @@ def train(
     of a tenth of the steps up to there (4 to 100) before it, if there is one. The checkpoints behind it are moved into a
     folder ``rescued-1`` (2, 3, ...). It goes on to the same ``max_steps``, without the batches that did it where the
     cause is a bad batch, else under the peak times the finding's factor (1/3 where it has none), which the LR reaches in a
-    straight rise from near 0 (over `lengths.default_warmup` of the steps that are left). After ``LRWatch(rescues=3)`` of
-    them, or where there is no checkpoint to go back to, it is stopped.
+    straight rise from near 0 (over `lengths.default_warmup` of the steps that are left, 100 in an open-ended run). After
+    ``LRWatch(rescues=3)`` of them, or where there is no checkpoint to go back to, it is stopped.
 
     Each rescue is told by logging and to the trackers, and is in the Trainer's state, in the file of `LRRecorder`, in the
     card of `LRCard`, and in ``rescues.json`` in the run's folder. A run that is killed and started again by the same script
@@ -218,7 +220,8 @@ class _Rescuing:
         lower = tuple(peak * factor for peak in peaks)
         if reason := self._floor(lower):
             return reason
-        rewarm = default_warmup(state.max_steps - back_to)
+        left = state.max_steps - back_to
+        rewarm = default_warmup(left) if left < _CEILING else LEAST
         if skip is not None:  # what is left of an earlier one
             rewarm = max(0.0, *(one.back_to + one.rewarm - back_to for one in rescues[-1:]), 0.0)
         words: dict[str, Any] = {"number": len(rescues) + 1, "step": finding.step, "since": finding.since, "back_to": back_to}

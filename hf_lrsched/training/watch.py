@@ -81,7 +81,7 @@ class LRWatch(Listener):
         self._rules = RULES if rules is None else tuple(rules)
         self._diagnosis: Diagnosis | None = None  # on the first process
         self._state: TrainerState = TrainerState()
-        self._told: set[tuple[str, str, int]] = set()
+        self._told: set[tuple[Any, Any, Any]] = set()
         self._found: list[Finding] = []  # and not yet told
         self._verdict: Finding | None = None
         self._cooldown: Any = None
@@ -111,7 +111,8 @@ class LRWatch(Listener):
         if not state.is_world_process_zero:
             return
         log: list[dict[str, Any]] = state.log_history
-        self._told = {_key(Finding(**line["finding"])) for line in log if "finding" in line}
+        lines = [line["finding"] for line in log if "finding" in line]  # another version's may have other words
+        self._told = {(line.get("symptom"), line.get("cause"), line.get("since")) for line in lines}
         known = head(args, state, kwargs["lr_scheduler"], kwargs["optimizer"], kwargs["model"])
         before = self._before(Path(str(args.output_dir)) / HISTORY) if state.global_step else None
         self._diagnosis = Diagnosis(_setting(known) if before is None else Setting.of(before), self._rules)

@@ -622,3 +622,34 @@ def test_train_runtime_is_in_every_log_where_tokens_are_counted(tmp_path: Path) 
     assert ["loss" in line for line in log] == [True, True, False], said
     told = f"{VERSION}: train_runtime tells the last log from the others now, where tokens are counted too"
     assert ["train_runtime" in line for line in log] == [True] * 3, told
+
+
+# Left and entered again, for a rescue
+
+
+def test_a_trainer_saves_by_that_method_and_its_callbacks_hear_of_it_afterwards() -> None:
+    signature = list(inspect.signature(Trainer._save_checkpoint).parameters)
+    assert signature == ["self", "model", "trial"], f"{VERSION}: Trainer saves by something else; see host.save_now"
+    source = inspect.getsource(Trainer._maybe_log_save_evaluate)
+    said = f"{VERSION}: Trainer saves in another way; see host.save_now"
+    assert source.index("_save_checkpoint(model, trial)") < source.index("callback_handler.on_save("), said
+
+
+class Leaves(TrainerCallback):
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+
+def test_an_exception_leaves_a_training_as_host_takes_it(tmp_path: Path) -> None:
+    made = trainer(tmp_path, max_steps=2, lr_scheduler_kwargs={"warmup": 1})
+    made.add_callback(Leaves())
+    with pytest.raises(KeyboardInterrupt):
+        made.train()
+    assert made.is_in_train, f"{VERSION} ends a training that an exception has left; host.leave need not"
+    host.leave(made)
+    assert not made.is_in_train
+    made.remove_callback(Leaves)
+    made.train()
+    assert made.state.global_step == 2
+    assert hasattr(made, "neftune_noise_alpha"), f"{VERSION} has no neftune_noise_alpha any more; see host.leave"
+    assert "self.neftune_hook_handle = " in inspect.getsource(transformers.trainer), f"{VERSION}: see host.leave"

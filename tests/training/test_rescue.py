@@ -12,11 +12,26 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
+from torch.optim import SGD
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback
 
-from hf_lrsched import Checkpoints, LRCard, LRRecorder, LRWatch, last_complete, train
+from hf_lrsched import (
+    Checkpoints,
+    CooldownCallback,
+    CycleSnapshots,
+    LRCard,
+    LRPlot,
+    LRRecorder,
+    LRWatch,
+    ScheduleLR,
+    hold,
+    last_complete,
+    train,
+)
 from hf_lrsched.runs.diagnosis import Finding, Point, Rule, diagnose
 from hf_lrsched.runs.diagnosis.sight import Sight
 from hf_lrsched.runs.files import RESCUES
@@ -66,6 +81,7 @@ def regression(
     *callbacks: TrainerCallback,
     high: float = HIGH,
     dataset: Any = None,
+    model: Any = None,
     optimizers: Any = (None, None),
     **given: Any,
 ) -> Any:
@@ -73,7 +89,7 @@ def regression(
     plain |= {"lr_scheduler_type": "wsd", "warmup_steps": 40, "lr_scheduler_kwargs": {"decay": 40}, "max_grad_norm": 0.0}
     plain |= {"save_strategy": "steps", "save_steps": 10, "logging_steps": 10}
     made: Any = InOrder(
-        model=Linear(),
+        model=Linear() if model is None else model,
         args=arguments(folder, **{**plain, **given}),
         train_dataset=examples() if dataset is None else dataset,
         eval_dataset=examples(8),
@@ -191,6 +207,40 @@ def test_a_run_is_rescued_so_often_and_then_stopped(tmp_path: Path, caplog: pyte
     assert [one.peaks[0] for one in rescues(tmp_path)] == pytest.approx([0.3, 0.1, 0.1 / 3])
     assert made.state.global_step == 25
     assert said(caplog)[-1].endswith("it was rescued 3 times already, as often as it may be")
+
+
+@pytest.mark.parametrize("kind", ["ours", "torch's"])
+def test_a_schedule_that_was_handed_to_the_trainer_is_lowered_too(kind: str, tmp_path: Path) -> None:
+    model = Linear()
+    optimizer = SGD(model.parameters(), lr=0.3)
+    scheduler = ScheduleLR(optimizer, hold(STEPS) >> hold(0)) if kind == "ours" else LambdaLR(optimizer, lambda step: 1.0)
+    made = regression(tmp_path, by(rule(again=True), rescues=2), model=model, optimizers=(optimizer, scheduler))
+    train(made)
+    assert made.state.global_step == 25
+    assert [one.peaks for one in rescues(tmp_path)] == [pytest.approx((0.1,)), pytest.approx((0.1 / 3,))]
+    assert [lrs[0] for lrs in watch(made).lrs[-15:]] == pytest.approx([min(step / 12, 1) * 0.1 / 3 for step in range(1, 16)])
+
+
+def test_a_rescue_goes_with_all_the_others(tmp_path: Path) -> None:
+    others = [CycleSnapshots(), CooldownCallback(20, at=90), LRPlot(), LRCard(), LRRecorder()]
+    words: dict[str, Any] = {
+        "eval_strategy": "steps",
+        "eval_steps": 10,
+        "load_best_model_at_end": True,
+        "save_total_limit": 4,
+    }
+    words |= {"lr_scheduler_kwargs": {"decay": 0}, "max_steps": 10**9, "report_to": ["tensorboard"]}
+    made = regression(tmp_path, *others, by(), **words)
+    train(made)
+    assert made.state.global_step == 110
+    history = read_history(tmp_path)
+    assert {"resume", "rescue", "cooldown"} <= {event.kind for event in history.events}
+    assert history.loss[-10:].mean() < FLOOR
+    assert "reaches in 100 steps" in rescues(tmp_path)[0].text  # nobody knows how many are left
+    [events] = tmp_path.rglob("*tfevents*")  # the tracker has stayed open
+    told = EventAccumulator(str(events), size_guidance={"tensors": 0})
+    told.Reload()
+    assert {"LRWatch/text_summary", "explodes: lr too high/text_summary"} <= set(told.Tags()["tensors"])
 
 
 # Where it goes back to
