@@ -24,12 +24,13 @@ LEAD = 3.0  # times its median, that a gradient norm leads with: BLOOM's stood a
 _BACK = 10  # points in which a lead is looked for; BLOOM's were 4
 LOWER = 0.3  # the guide's "reduce 3 to 10x", at its mild end: a rescue may be repeated
 _CONFIRMED = 3  # losses in a row that are not finite: the weights are lost, while after a bad batch the next is finite
+_LEAST = 1e-3  # of the first loss: the least noise that is reckoned with, as losses may be rounded, or all the same
 
 
 def scale(sight: Sight) -> float:
     """The standard deviation of a single loss about its trend: of neighbours, or of the last 64 where that is more."""
     wide = (sight.losses.quantile(0.9) - sight.losses.quantile(0.1)) / 2.563  # between the tenths of a normal distribution
-    return max(sight.noise, wide)
+    return max(sight.noise, wide, _LEAST * abs(sight.first[0]) if sight.first else 0.0)
 
 
 def lead(sight: Sight, before: int) -> tuple[int, float] | None:
@@ -53,43 +54,41 @@ class NotFinite(Rule):
         self._since: Point | None = None
         self._did: Doing = ""
         self._count = 0
-        self._said = False
+        self._said = self._said_once = False
 
     def see(self, point: Point, sight: Sight) -> list[Finding]:
         """Three in a row, or one that is followed by finite ones."""
         if self._said or not point.logged:
             return []
         if math.isfinite(point.loss):
-            found = [self._once(point)] if self._since is not None and point.loss != 0 else []
-            self._since, self._count = None, 0
-            return found
+            first, self._since, self._count = self._since, None, 0
+            if first is None or point.loss == 0 or self._said_once:
+                return []
+            self._said_once = True
+            return [self._once(first, point)]
         if self._since is None:
             self._since, self._did = point, doing(point, sight)
         self._count += 1
-        return [self._for_good(point, sight)] if self._count >= _CONFIRMED else []
+        return [self._for_good(self._since, point, sight)] if self._count >= _CONFIRMED else []
 
     def over(self, sight: Sight) -> list[Finding]:
         """A run that stopped at once."""
-        return [] if self._said or self._since is None else [self._for_good(self._since, sight)]
+        return [] if self._said or self._since is None else [self._for_good(self._since, sight.points[-1], sight)]
 
-    def _once(self, point: Point) -> Finding:
-        assert self._since is not None
-        since, self._said = self._since.step, True
+    def _once(self, first: Point, point: Point) -> Finding:
         return Finding(
             "spike",
             "bad batch",
             step=point.step,
-            since=since,
+            since=first.step,
             title="the loss of a batch was not finite, and training went on",
-            evidence=f"loss {self._since.loss} at step {since}; {point.loss:.4g} again at step {point.step}",
-            advice=f"look at the batch of step {since} (empty labels, overflow in the loss); it is not the learning rate",
+            evidence=f"loss {first.loss} at step {first.step}; {point.loss:.4g} again at step {point.step}",
+            advice=f"look at the batch of step {first.step} (empty labels, an overflow); it is not the learning rate",
             confidence="medium",
         )
 
-    def _for_good(self, point: Point, sight: Sight) -> Finding:
-        assert self._since is not None
+    def _for_good(self, first: Point, point: Point, sight: Sight) -> Finding:
         self._said = True
-        first = self._since
         likely = _cause(first, sight, self._did)
         evidence = f"the first at step {first.step}" + (f", {self._count} in a row" if self._count > 1 else "")
         return Finding(
@@ -109,36 +108,45 @@ class HiddenNaN(Rule):
     """A loss of exactly 0 where the gradient norm is NaN: Transformers' log leaves out losses that are not finite."""
 
     def __init__(self) -> None:
-        self._said = False
+        self._said = self._calm = False
         self._zeros: list[int] = []
 
     def see(self, point: Point, sight: Sight) -> list[Finding]:
-        """One with a norm that says so, or three exact zeros in a row behind losses that were not near it."""
-        if self._said or point.loss != 0 or not point.logged:
+        """A whole window of them with a norm that says so, or three exact zeros in a row behind losses not near it."""
+        if self._said or not point.logged:
+            return []
+        if point.loss != 0 or math.isfinite(point.grad_norm):  # a loss that was NaN leaves no finite norm
             self._zeros = []
             return []
+        if not self._zeros:
+            self._calm = sight.losses.quantile(0.0) > 0.01 * sight.losses.median and not sight.setting.recorded
         self._zeros.append(point.step)
-        told = math.isnan(point.grad_norm) and sight.norms.median > 0
-        calm = sight.losses.median > 0 and sight.losses.quantile(0.0) > 0.01 * sight.losses.median
-        if not (told or (len(self._zeros) >= _CONFIRMED and calm)):
-            return []
+        told = sight.norms.median > 0
+        needed = 1 if told and sight.setting.averaged > 1 else _CONFIRMED  # of a single batch, fp16 may skip the update
+        return [self._finding(point.step, sight)] if len(self._zeros) >= needed and (told or self._calm) else []
+
+    def over(self, sight: Sight) -> list[Finding]:
+        """A log that ends before it is confirmed."""
+        known = self._zeros and sight.norms.median > 0 and not self._said
+        return [self._finding(sight.points[-1].step, sight)] if known else []
+
+    def _finding(self, step: int, sight: Sight) -> Finding:
         self._said = True
-        norm = " and the gradient norm is NaN" if told else f", {len(self._zeros)} times in a row"
-        return [
-            Finding(
-                "explodes",
-                "hidden NaN",
-                step=point.step,
-                since=self._zeros[0],
-                title="the loss is NaN, and the log hides it",
-                evidence=f"loss exactly 0 from step {self._zeros[0]} on, {sight.losses.median:.4g} before it{norm}; "
-                "logging_nan_inf_filter replaces losses that are not finite, and a window without any other adds up to 0",
-                advice="stop, and go on from a checkpoint before it with the peak divided by 3 to 10; set "
-                "logging_nan_inf_filter=False, or use LRRecorder, to see the first bad step",
-                factor=0.3,
-                confidence="high" if told else "medium",
-            )
-        ]
+        told = sight.norms.median > 0
+        zeros = f"{len(self._zeros)} times in a row" if len(self._zeros) > 1 else "once"
+        return Finding(
+            "explodes",
+            "hidden NaN",
+            step=step,
+            since=self._zeros[0],
+            title="the loss is NaN, and the log hides it",
+            evidence=f"loss exactly 0 from step {self._zeros[0]} on, {zeros}{', and the gradient norm NaN' * told}; "
+            "logging_nan_inf_filter replaces losses that are not finite, and a window without any other adds up to 0",
+            advice="stop, and go on from a checkpoint before it with the peak divided by 3 to 10; set "
+            "logging_nan_inf_filter=False, or use LRRecorder, to see the first bad step",
+            factor=LOWER,
+            confidence="high" if told else "medium",
+        )
 
 
 class Diverges(Rule):
@@ -170,7 +178,9 @@ class Diverges(Rule):
         if self._onset is None:
             self._onset, self._did, self._noise = point, doing(point, sight), noise
         now = median(self._last)
-        if len(self._last) < SUSTAINED or now <= bar + SIGMAS * self._noise or self._did in ("restart", "resume"):
+        if len(self._last) < SUSTAINED or now <= bar + SIGMAS * self._noise:
+            return []
+        if self._did in ("restart", "resume") and doing(point, sight) == self._did:  # it may yet come back
             return []
         self._said = True
         return [self._finding(point, sight, now, start)]
@@ -199,47 +209,59 @@ class _Cause(NamedTuple):
     since: int
     told: str
     advice: str
-    factor: float | None
-    confidence: Confidence
+    factor: float | None = LOWER
+    confidence: Confidence = "high"
 
 
 def _cause(first: Point, sight: Sight, did: Doing) -> _Cause:
     """What is likely behind an explosion whose first bad loss is that of `first`, while the schedule `did` something."""
-    led = lead(sight, first.step)
-    known = math.isfinite(sight.norms.median)
-    since, told = first.step, "the gradient norm is not known"
-    if led is not None and led[0] < first.step:
-        since = led[0]
-        told = f"the gradient norm left its band {first.step - since} steps earlier, at {led[1]:.3g} times its median"
-    elif known:
-        told = f"the gradient norm gave no sign before it (median {sight.norms.median:.3g})"
-    lr = first.lrs[0] if first.lrs else math.nan
+    since, told = _led(first, sight)
+    known, lr = math.isfinite(sight.norms.median), first.lrs[0] if first.lrs else math.nan
     if did == "warm-up":
         peak = sight.setting.peak[0] if sight.setting.peak else sight.highest_lr
         factor = max(LOWER * min(lr / peak, 1.0), 0.01) if peak > 0 and lr > 0 else LOWER
-        return _Cause(
-            "lr too high",
-            since,
-            f"{told}; the LR was on its way up, at {lr:.3g} of {peak:.3g}",
-            _lower(factor),
-            factor,
-            "high",
-        )
+        told += f"; the LR was on its way up, at {lr:.3g} of {peak:.3g}"
+        return _Cause("lr too high", since, told, _lower(factor), factor)
     if did == "end of warm-up":
         told += f"; the warm-up ended at step {sight.peak_at}"
-        advice = f"warm up two to five times as long; where that does not help, {_lower(LOWER)}"
-        return _Cause("warm-up too short", since, told, advice, LOWER, "medium")
+        advice = f"warm up two to five times as long; where that does not help, {_lower()}"
+        return _Cause("warm-up too short", since, told, advice, confidence="medium")
     if did == "no warm-up":
         told += "; the run began at its highest LR"
-        return _Cause("lr too high", since, told, f"warm up over 1 to 5 % of the run, and {_lower(LOWER)}", LOWER, "high")
+        return _Cause("lr too high", since, told, f"warm up over 1 to 5 % of the run, and {_lower()}")
+    if did == "resume":
+        told += "; the run had just been resumed"
+        advice = f"see whether optimizer, scheduler and scaler were restored; where they were, {_lower()}"
+        return _Cause("unknown", since, told, advice, confidence="medium")
+    if did == "restart":
+        told += "; the LR had just risen again"
+        return _Cause("lr too high", since, told, _lower(), confidence="medium")
     if known and since == first.step:
         told += ", and the LR did nothing special"
         advice = (
             f"look at the batch of step {since} (an overflow counts as one); go on from a checkpoint before it without that "
+            "batch; where it comes again elsewhere, lower the peak"
         )
-        return _Cause("bad batch", since, told, f"{advice}batch; where it comes again elsewhere, lower the peak", None, "low")
-    return _Cause("lr too high", since, told, _lower(LOWER), LOWER, "high" if known else "medium")
+        return _Cause("bad batch", since, told, advice, None, "low")
+    return _Cause("lr too high", since, told, _lower(), confidence="high" if known else "medium")
 
 
-def _lower(factor: float) -> str:
-    return f"go on from a checkpoint before it with the peak divided by {1 / factor:.2g}"
+def _led(first: Point, sight: Sight) -> tuple[int, str]:
+    """Where it began, and what the gradient norm says of it."""
+    led, usual = lead(sight, first.step), sight.norms.median
+    if led is not None and led[0] < first.step:
+        ahead = first.step - led[0]
+        return led[0], f"the gradient norm left its band {steps(ahead)} earlier, at {led[1]:.3g} times its median"
+    if math.isfinite(usual):
+        return first.step, f"the gradient norm gave no sign before it (median {usual:.3g})"
+    return first.step, "the gradient norm is not known"
+
+
+def steps(count: int) -> str:
+    """So many, in words."""
+    return f"{count} step{'s' * (count != 1)}"
+
+
+def _lower(factor: float = LOWER) -> str:
+    by = 1 / factor
+    return f"go on from a checkpoint before it with the peak divided by {round(by, 1 if by < 10 else 0):g}"

@@ -7,14 +7,18 @@ resume has just done, which is expected and no alarm.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from .explosion import LEAD, lead, scale
-from .finding import Finding
+from .explosion import LEAD, lead, scale, steps
+from .finding import Confidence, Finding
 from .rule import Rule
 from .schedule_did import Doing, doing
 from .sight import Point, Sight
 
-BEYOND = 2.0  # times as far above the median as the highest of the last 64: what a batch's heavy tail reaches is no spike
+# Times as far above the median as the highest of the last 64, and, in standard deviations, as any loss of the run that
+# nothing led: what a batch's heavy tail reaches is no spike (of Student's t of 3, 64 losses still hide the tail).
+BEYOND = 2.0
 CLEAR = 12.0  # standard deviations; the hardest single batches of GPT-2 124M's 19,560 lie at 8 to 9 and did no harm
 TWICE_CLEAR = 8.0  # the same for a loss that is twice the usual one
 _CALM = 32  # points before anything is a spike
@@ -30,11 +34,8 @@ class LossSpike(Rule):
     MOST = 3  # findings of a run: whoever has seen three knows
 
     def __init__(self) -> None:
-        self._first: Point | None = None
-        self._did: Doing = ""
-        self._out = 0
-        self._highest = self._usual = self._band = 0.0
-        self._led: tuple[int, float] | None = None
+        self._out: _Out | None = None
+        self._furthest = 0.0
         self._count = 0
 
     def see(self, point: Point, sight: Sight) -> list[Finding]:
@@ -42,85 +43,107 @@ class LossSpike(Rule):
         loss = point.loss
         if self._count >= self.MOST or not math.isfinite(loss):
             return []
-        if self._first is None:
-            if len(sight.losses) >= _CALM and self._leaves(loss, sight):
-                self._first, self._did, self._out, self._highest = point, doing(point, sight), 1, loss
-                self._usual, self._band = sight.losses.median, _BACK * scale(sight)
-                self._led = lead(sight, point.step - 1)
+        out = self._out
+        if out is None:
+            if len(sight.losses) >= _CALM and loss > sight.losses.quantile(1.0) and self._leaves(loss, sight):
+                usual, noise = sight.losses.median, scale(sight)
+                self._out = _Out(point, doing(point, sight), usual, noise, lead(sight, point.step - 1), point)
             return []
-        if loss > self._usual + self._band and self._out < _LONG:
-            self._out += 1
-            self._highest = max(self._highest, loss)
+        if loss > out.usual + _BACK * out.noise and out.points < _LONG:
+            out.points += 1
+            out.highest = max(out.highest, point, key=lambda one: one.loss)
             return []
-        found = [self._finding(point, sight)] if self._out < _LONG else []
-        self._count += len(found)
-        self._first = None
-        return found
+        self._out = None
+        if out.points >= _LONG:
+            return []
+        self._count += 1
+        return [_finding(out, point)]
 
-    @staticmethod
-    def _leaves(loss: float, sight: Sight) -> bool:
+    def _leaves(self, loss: float, sight: Sight) -> bool:
         usual, highest = sight.losses.median, sight.losses.quantile(1.0)
-        far = (loss - usual) / max(scale(sight), 1e-12)
-        return loss - usual > BEYOND * (highest - usual) and (far > CLEAR or (far > TWICE_CLEAR and loss > 2 * usual > 0))
+        far = (loss - usual) / max(scale(sight), 1e-300)
+        before, self._furthest = self._furthest, max(self._furthest, far)
+        if loss - usual <= BEYOND * (highest - usual) or far <= BEYOND * before:
+            return False
+        return far > CLEAR or (far > TWICE_CLEAR and loss > 2 * usual > 0)
 
-    def _finding(self, point: Point, sight: Sight) -> Finding:
-        assert self._first is not None
-        first = self._first.step
-        seen = (
-            f"{self._usual:.4g} to {self._highest:.4g} at step {first}, {self._highest - self._usual:.3g} above the median "
-            f"({(self._highest - self._usual) / (self._band / _BACK):.0f} standard deviations), back at step {point.step}"
+
+@dataclass
+class _Out:
+    """What is out of the band: since which point, and from where."""
+
+    first: Point
+    did: Doing
+    usual: float
+    noise: float
+    led: tuple[int, float] | None
+    highest: Point
+    points: int = 1
+
+
+def _finding(out: _Out, back: Point) -> Finding:
+    likely, first, height = _likely(out), out.first.step, out.highest.loss - out.usual
+    most = f", at most {out.highest.loss:.4g} at step {out.highest.step}" if out.highest is not out.first else ""
+    return Finding(
+        "spike",
+        likely.cause,
+        step=back.step,
+        since=first if out.led is None or not likely.attention else out.led[0],
+        title=likely.title,
+        evidence=f"{out.usual:.4g} to {out.first.loss:.4g} at step {first}{most}, {height:.3g} above the median ({height / out.noise:.0f} "
+        f"standard deviations), back at step {back.step}{likely.told}",
+        advice=likely.advice,
+        factor=likely.factor,
+        confidence=likely.confidence,
+        attention=likely.attention,
+    )
+
+
+class _Likely(NamedTuple):
+    """What is likely behind a spike."""
+
+    cause: str
+    title: str
+    told: str
+    advice: str
+    confidence: Confidence
+    factor: float | None = None
+    attention: bool = True
+
+
+def _likely(out: _Out) -> _Likely:
+    if out.did == "restart":
+        title, advice = "the loss rose, as the learning rate has just risen again", "nothing: it is expected"
+        return _Likely("restart", title, "", advice, "high", attention=False)
+    if out.did == "resume":
+        advice = "nothing where it comes back; else see whether optimizer, scheduler and scaler were restored"
+        return _Likely("resume", "the loss rose, as the run has just been resumed", "", advice, "high", attention=False)
+    first = out.first.step
+    if out.led is not None:
+        return _Likely(
+            "lr too high",
+            "the loss spiked, and the gradient norm led it",
+            f"; the gradient norm left its band {steps(first - out.led[0])} earlier, at {out.led[1]:.3g} times its median",
+            "if it comes again, divide the peak by 2 to 3 or clip at the usual gradient norm; PaLM went back 100 steps and "
+            "skipped 200 to 500 batches",
+            "medium",
+            factor=0.5,
         )
-        if self._did in ("restart", "resume"):
-            what = "the learning rate has just risen again" if self._did == "restart" else "the run has just been resumed"
-            return Finding(
-                "spike",
-                self._did,
-                step=point.step,
-                since=first,
-                title=f"the loss rose, as {what}",
-                evidence=seen,
-                advice="nothing: it is expected"
-                if self._did == "restart"
-                else "nothing where it comes back; else see whether optimizer, scheduler and scaler were restored",
-                confidence="high",
-                attention=False,
-            )
-        if self._led is not None:
-            since, times = self._led
-            return Finding(
-                "spike",
-                "lr too high",
-                step=point.step,
-                since=since,
-                title="the loss spiked, and the gradient norm led it",
-                evidence=f"{seen}; the gradient norm left its band {first - since} steps earlier, at {times:.3g} times its "
-                "median",
-                advice="if it comes again, divide the peak by 2 to 3 or clip at the usual gradient norm; PaLM went back "
-                "100 steps and skipped 200 to 500 batches",
-                factor=0.5,
-                confidence="medium",
-            )
-        if self._out <= _ONCE:
-            return Finding(
-                "spike",
-                "bad batch",
-                step=point.step,
-                since=first,
-                title="the loss of a batch lies far outside the others",
-                evidence=f"{seen}; nothing led it and it was back after {self._out}",
-                advice=f"look at the batch of step {first}: labels, length, duplicates; the learning rate is not the cause",
-                confidence="medium",
-            )
-        return Finding(
-            "spike",
-            "unknown",
-            step=point.step,
-            since=first,
-            title="the loss spiked and took a while to come back",
-            evidence=f"{seen}, after {self._out} points; nothing that is recorded led it",
-            advice=f"look at the batches from step {first} on; if it comes again elsewhere, divide the peak by 2 to 3",
-            confidence="low",
+    if out.points <= _ONCE:
+        return _Likely(
+            "bad batch",
+            "the loss of a batch lies far outside the others",
+            "; nothing led it",
+            f"look at the batch of step {first}: labels, length, duplicates; the learning rate is not the cause",
+            "medium",
         )
+    return _Likely(
+        "unknown",
+        "the loss spiked and took a while to come back",
+        f", after {out.points} points; nothing that is recorded led it",
+        f"look at the batches from step {first} on; if it comes again elsewhere, divide the peak by 2 to 3",
+        "low",
+    )
 
 
 class NormGrows(Rule):
@@ -145,7 +168,7 @@ class NormGrows(Rule):
         if len(self._growing) < _GROWING or doing(point, sight) in ("restart", "resume"):
             return []
         self._said = True
-        times = " , ".join(f"{one.grad_norm / sight.norms.median:.3g}" for one in self._growing).replace(" ,", ",")
+        times = ", ".join(f"{one.grad_norm / sight.norms.median:.3g}" for one in self._growing)
         return [
             Finding(
                 "spike",
