@@ -49,6 +49,7 @@ class Limits:
 
 
 LIMITS = Limits()
+_EARLIEST = 0.1  # of the run: nobody has lost much of the loss before, and what good runs have lost was measured there
 FEWEST = 64  # steps at least, before it is said of a curve that it has hardly moved
 FEW = 1000  # steps, below which `hardly` and `steady` are FEW_HARDLY and FEW_STEADY
 # The Llama of the recipes' demo has lost 15 % after 50 steps of 500 at its best rate, and ends with octaves of 19 and 20 %.
@@ -107,12 +108,12 @@ class Known:
 def verdict(curve: Shape, known: Known, limits: Limits = LIMITS) -> Verdict | None:
     """What `curve` says, or None where it does not tell."""
     found = _thrown(curve, known, limits)
-    if found is None and known.untrained:
+    if found is None and known.untrained and known.done >= _EARLIEST:
         found = _stuck(curve, known, limits) or _too_low(curve, known, limits)
     return found or _straight(curve, known)
 
 
-_EITHER = ": a rate that is too high, or labels that do not belong to the inputs"
+_EITHER = "a rate that is too high, or labels that do not belong to the inputs"
 
 
 def _thrown(curve: Shape, known: Known, limits: Limits) -> Verdict | None:
@@ -128,9 +129,7 @@ def _thrown(curve: Shape, known: Known, limits: Limits) -> Verdict | None:
         return None
     told = f"the loss rose to {rise:.3g} times {start}, and {curve.floor:.2f} of it is left"
     if limits.flat < curve.level < _ABOVE and rise < _MUCH and not known.beyond:
-        return Verdict(
-            "unknown", "stopped", f"{told}: a rate that is too high, or labels that do not belong to the inputs", None, "low"
-        )
+        return Verdict("unknown", "stopped", f"{told}: {_EITHER}", None, "low")
     told += "; good runs that rise so far are below 0.22 at a tenth of the run"
     return Verdict("too high", "rise", told, 0.1 if flat else 0.3)
 
@@ -153,9 +152,7 @@ def _stuck(curve: Shape, known: Known, limits: Limits) -> Verdict | None:
         told += f"{max(last + before, 0):.0%} came in the last three quarters of what was seen"
         if known.beyond:
             return Verdict("too high", "stopped", f"{told}; so large a rate is far beyond what is used", 0.1, "medium")
-        return Verdict(
-            "unknown", "stopped", f"{told}: a rate that is too high, or labels that do not belong to the inputs", None, "low"
-        )
+        return Verdict("unknown", "stopped", f"{told}: {_EITHER}", None, "low")
     if limits.left < curve.level <= limits.hardly and curve.drift < limits.stuck and curve.early > limits.early:
         told += (
             f"{min(curve.early, 1):.0%} was done in the first 1.6 % of what was seen; the edges of the last three octaves "
