@@ -31,11 +31,12 @@ def doing(point: Point, sight: Sight) -> Doing:
     if lr >= _PEAK * sight.highest_lr and lr > sight.points[-1].lrs[0] and sight.lowest_lr == sight.highest_lr:
         return "warm-up"
     if sight.lowest_lr * _AGAIN < sight.highest_lr:
-        recent = [one.lrs[0] for one in list(sight.points)[-_SOON:]] + [lr]
+        recent = [one.lrs[0] for one in list(sight.points)[-_SOON:] if math.isfinite(one.lrs[0])] + [lr]
         lowest = min(range(len(recent)), key=recent.__getitem__)
         if max(recent[lowest:]) > _AGAIN * recent[lowest]:
             return "restart"
-    if sight.peak_at > sight.begun and point.step <= _NEAR * sight.peak_at:
+    before = sight.begun - sight.setting.averaged  # 0 but for a file that begins later
+    if sight.peak_at > sight.begun and point.step - before <= _NEAR * (sight.peak_at - before):
         return "end of warm-up"
     if sight.peak_at == sight.begun and sight.count <= _FIRST:
         return "no warm-up"

@@ -137,12 +137,13 @@ class Sight:
     Attributes:
         setting: what was known beforehand.
         count: points seen.
-        first: the first finite losses, at most `FIRST`.
+        first: the first finite losses, at most `FIRST`, and first_lrs: the learning rate of each.
         losses, norms: the last finite losses and gradient norms, a `Window` each.
         jitter: absolute second differences of the last losses, from which `noise` is told.
         points: the last points as they came.
         blocks: means of the finite losses over even stretches, at most `BLOCKS`, each as (step, loss, lr, time). Time is the
-            sum of the learning rates of all steps so far, or their number where no learning rate is known.
+            sum of the learning rates of all steps so far, or their number where no learning rate is known; a point without
+            one has that of the point before.
         lowest: the lowest median of the last losses, and where it was.
         lost: logged losses that were not finite.
         begun: the first step.
@@ -161,6 +162,7 @@ class Sight:
         self.setting = setting
         self.count = 0
         self.first: list[float] = []
+        self.first_lrs: list[float] = []
         self.losses, self.norms, self.jitter = Window(self.WIDTH), Window(self.WIDTH), Window(self.WIDTH)
         self.points: deque[Point] = deque(maxlen=self.LAST)
         self.blocks: list[_Block] = []
@@ -170,7 +172,7 @@ class Sight:
         self.begun = self.lost = 0
         self.highest_lr, self.peak_at, self.lowest_lr = 0.0, 0, math.inf
         self._block: list[_Block] = []
-        self._time, self._step = 0.0, 0
+        self._time, self._rate, self._step = 0.0, 1.0, 0
         self._per_block = 1
         self._before: list[float] = []
 
@@ -193,7 +195,8 @@ class Sight:
             self.lowest_lr = lr
         if math.isfinite(point.grad_norm):
             self.norms.add(point.grad_norm)
-        self._time += (lr if math.isfinite(lr) else 1.0) * max(point.step - self._step, 0)
+        self._rate = lr if math.isfinite(lr) else self._rate
+        self._time += self._rate * max(point.step - self._step, 0)
         self._step = point.step
         loss = point.loss
         if not math.isfinite(loss):
@@ -201,6 +204,7 @@ class Sight:
             return
         if len(self.first) < self.FIRST:
             self.first.append(loss)
+            self.first_lrs.append(lr)
         self.losses.add(loss)
         before = self._before
         if len(before) == 2:
