@@ -75,11 +75,8 @@ class Diagnosis:
 
     def _kept(self, new: list[Finding]) -> list[Finding]:
         """Those that are told: what comes behind an explosion is its consequence."""
-        kept = []
-        for found in new:
-            if not (self._exploded and found.symptom in _CONSEQUENCES):
-                kept.append(found)
-            self._exploded |= found.symptom == "explodes"
+        kept = [found for found in new if not (self._exploded and found.symptom in _CONSEQUENCES)]
+        self._exploded |= any(found.symptom == "explodes" for found in kept)
         self.findings += kept
         return kept
 

@@ -16,12 +16,15 @@ from .finding import Finding
 from .rule import Rule
 from .shape import shape
 from .sight import Point, Setting, Sight
-from .verdict import LIMITS, Known, Verdict, verdict
+from .verdict import LIMITS, Known, verdict
 
 Floats = npt.NDArray[np.float64]
 
 ASKED = (0.1, 0.3)  # shares of the run; and its end
 _WARM = 0.95  # of the peak: a schedule that has been there has warmed up
+_THROWN = ("jump", "rise")
+_RISEN = 1.1  # times the first losses, at which it has begun to rise (diagnosis.md, fact 1: 1.07 to 1.15)
+_LEAST = 0.01
 _LOST = 3  # losses that were not finite: what is left of the run has no curve
 _FROZEN = 0.01  # of the parameters; adapters apart, nobody means to train fewer
 _NO_FALL = 0.01  # of the first loss
@@ -82,28 +85,40 @@ class LearningRate(Rule):
         if found is None:
             return []
         self._said = True
+        factor, evidence = found.factor, found.evidence
+        if found.sign in _THROWN and (rose := _where_it_rose(sight)) is not None:
+            factor = max((factor or 1.0) * rose[0] / rose[1], _LEAST)
+            evidence += f"; it began to rise at an LR of {rose[0]:.2g}, on the way to {rose[1]:.2g}"
         frozen = found.sign == "hardly moved" and (sight.setting.trainable or 1.0) < _FROZEN and not sight.setting.adapters
         return [
             Finding(
-                "explodes" if found.sign == "jump" else "slow",
+                "explodes" if found.sign in _THROWN else "slow",
                 "nothing trainable" if frozen else "unknown" if found.lr == "unknown" else "lr " + found.lr,
                 step=last.step,
                 since=sight.begun,
                 title=_TITLES[found.sign],
-                evidence=found.evidence,
+                evidence=evidence,
                 advice=f"{sight.setting.trainable:.2%} of the parameters are trained: unfreeze the rest"
                 if frozen
-                else _advice(found, curve.fall),
-                factor=None if frozen else found.factor,
+                else _advice(factor, curve.fall),
+                factor=None if frozen else factor,
                 confidence="medium" if frozen else found.confidence,
             )
         ]
 
 
-def _advice(found: Verdict, fall: float) -> str:
-    if found.factor is None:
+def _where_it_rose(sight: Sight) -> tuple[float, float] | None:
+    """The LR at which the loss first rose, and the peak; None where that was at the peak."""
+    start = max(sight.first[:3])
+    peak = sight.setting.peak[0] if sight.setting.peak else sight.highest_lr
+    lr = next((lr for loss, lr in zip(sight.first, sight.first_lrs, strict=True) if loss > _RISEN * start), peak)
+    return (lr, peak) if 0 < lr < peak else None
+
+
+def _advice(factor: float | None, fall: float) -> str:
+    if factor is None:
         return "look whether labels belong to their inputs (decode a batch), and run a range test (find_lr)"
-    by = f"divide the peak by {1 / found.factor:.2g}" if found.factor < 1 else f"multiply the peak by {found.factor:.2g}"
+    by = f"divide the peak by {1 / factor:.2g}" if factor < 1 else f"multiply the peak by {factor:.2g}"
     more = "; and see that weights are trainable and labels belong to their inputs" if abs(fall) < _NO_FALL else ""
     return f"{by} or more; a range test (find_lr) tells where it should be{more}"
 
