@@ -39,4 +39,4 @@ trainer = SFTTrainer(
     processing_class=AutoTokenizer.from_pretrained(name),
 )
 schedule = plan(trainer, peak)
-run(trainer, schedule)
+run(trainer, schedule, peak)

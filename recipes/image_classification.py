@@ -95,6 +95,6 @@ trainer = Trainer(
     compute_metrics=accuracy,
 )
 schedule = plan(trainer, peak)
-after = run(trainer, schedule)
+after = run(trainer, schedule, peak)
 if trainer.is_world_process_zero():
     print(f"held-out accuracy: {after['eval_accuracy']:.3f}")

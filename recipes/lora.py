@@ -51,4 +51,4 @@ trainer = SFTTrainer(
     ),
 )
 schedule = plan(trainer, peak)
-run(trainer, schedule)
+run(trainer, schedule, peak)

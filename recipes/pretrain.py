@@ -113,4 +113,4 @@ else:
     trainer = make_trainer(args)
     trainer.add_callback(cooldown or saves(ending))
     schedule = plan(trainer, peak, tokens_per_step, open_ended=cooldown is not None)
-    run(trainer, schedule, beside_a_bigram)
+    run(trainer, schedule, peak, beside_a_bigram)

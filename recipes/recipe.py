@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
@@ -57,11 +58,18 @@ class Data:
 
 @dataclass
 class Peak:
-    """Where the learning rate comes from."""
+    """Where the learning rate comes from, and what is done where it is too high."""
 
     find_lr: bool = field(
         default=False,
         metadata={"help": "Test learning rates first (150 steps, or 15 %% of the run), report, train at what is found."},
+    )
+    on_divergence: str | None = field(
+        default=None,
+        metadata={
+            "help": "When the run diverges: stop, checkpoint, or rescue (go back to a good checkpoint, lower the peak).",
+            "choices": ["stop", "checkpoint", "rescue"],
+        },
     )
 
 
@@ -324,12 +332,15 @@ def find_peak(trainer: Trainer, budget: int | None = None) -> None:
     hf_lrsched.use_lr(trainer, found)
 
 
-def run(trainer: Trainer, schedule: hf_lrsched.Schedule | None, report: Callable[[], list[str]] = list) -> dict[str, float]:
+def run(
+    trainer: Trainer, schedule: hf_lrsched.Schedule | None, peak: Peak, report: Callable[[], list[str]] = list
+) -> dict[str, float]:
     """Held-out loss, training, held-out loss again, saving, and the ending: what was done, and a picture of it.
 
     Args:
         trainer: ready to train.
         schedule: what `plan` returned.
+        peak: what is done where the run diverges; what is wrong with it is told in any case.
         report: further lines for the ending, made after training.
 
     Returns:
@@ -342,10 +353,12 @@ def run(trainer: Trainer, schedule: hf_lrsched.Schedule | None, report: Callable
     trainer.args.eval_on_start = True
     if not any(isinstance(callback, Checkpoints) for callback in trainer.callback_handler.callbacks):
         trainer.add_callback(Checkpoints())
-    for callback in (hf_lrsched.LRRecorder(), hf_lrsched.LRPlot(), hf_lrsched.LRCard()):
+    watch = hf_lrsched.LRWatch(on_divergence=peak.on_divergence)
+    for callback in (hf_lrsched.LRRecorder(), watch, hf_lrsched.LRPlot(), hf_lrsched.LRCard()):
         trainer.add_callback(callback)
+    train = partial(hf_lrsched.train, trainer) if peak.on_divergence == "rescue" else trainer.train
     try:
-        trainer.train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
+        train(resume_from_checkpoint=trainer.args.resume_from_checkpoint)
     except ValueError as error:
         if trainer.state.log_history or trainer.state.global_step:  # not one of the checks before the first step
             raise
