@@ -283,6 +283,8 @@ class LRWatch(Listener):
             if aloud:
                 logger.warning("%s", text)
                 self._note(state.global_step, kind, text, title="LRWatch", attention=True)
+                if kind == "rescue" and self._diagnosis is not None:  # the recorder's file tells the rules of it as well
+                    self._diagnosis.happened(Event(state.global_step, kind, text))
 
 
 def sentence(found: Finding) -> str:

@@ -243,6 +243,25 @@ def test_a_rescue_goes_with_all_the_others(tmp_path: Path) -> None:
     assert {"LRWatch/text_summary", "explodes: lr too high/text_summary"} <= set(told.Tags()["tensors"])
 
 
+def test_the_rules_judge_by_the_peak_that_holds(tmp_path: Path) -> None:
+    class Highest(Rule):
+        seen: list[float] = []
+
+        def see(self, point: Point, sight: Sight) -> list[Finding]:
+            self.seen.append(sight.highest_lr)
+            return []
+
+    train(regression(tmp_path, by(rule(at=65, since=63), Highest), LRRecorder(), high=0.3))
+    assert Highest.seen[64] == pytest.approx(0.3)
+    assert Highest.seen[-1] == pytest.approx(0.1)
+    diagnose(read_history(tmp_path), [Highest])
+    assert Highest.seen[-1] == pytest.approx(0.1)
+    Highest.seen.clear()
+    bad = rule(at=65, since=63, cause="bad batch")
+    train(regression(tmp_path / "batch", by(bad, Highest), LRRecorder(), high=0.3))
+    assert Highest.seen[-1] == pytest.approx(0.3)
+
+
 # Where it goes back to
 
 

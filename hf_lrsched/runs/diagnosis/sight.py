@@ -18,6 +18,7 @@ from ..history import Event, History
 _Block = tuple[float, float, float, float]
 
 
+_REWARMED = 0.5  # of the LR before it: below, a rescue has begun a rise from near 0
 _HIGHER = 1.001  # an LR that is higher by less is the same, rounded
 
 
@@ -171,6 +172,7 @@ class Sight:
         self.lowest, self.lowest_at = math.inf, 0
         self.begun = self.lost = 0
         self.highest_lr, self.peak_at, self.lowest_lr = 0.0, 0, math.inf
+        self._rescued = False
         self._block: list[_Block] = []
         self._time, self._rate, self._step = 0.0, 1.0, 0
         self._per_block = 1
@@ -188,6 +190,10 @@ class Sight:
         self.count += 1
         self.points.append(point)
         lr = point.lrs[0] if point.lrs else math.nan
+        if self._rescued:
+            self._rescued = False
+            if self.count > 1 and lr < _REWARMED * self._rate:  # it goes on under another peak
+                self.highest_lr = 0.0
         if lr > self.highest_lr:
             self.peak_at = point.step if lr > _HIGHER * self.highest_lr else self.peak_at
             self.highest_lr = self.lowest_lr = lr
@@ -232,6 +238,7 @@ class Sight:
     def happened(self, event: Event) -> None:
         """Takes an event in."""
         self.events.append(event)
+        self._rescued = self._rescued or event.kind == "rescue"
 
 
 def _mean(some: list[_Block]) -> _Block:
