@@ -145,6 +145,7 @@ def _trainer(case: Case, folder: Path) -> Any:
         words |= {"eval_strategy": "steps", "eval_steps": place.steps // 20}
     if case.kind == "resumed":
         words |= {"save_strategy": "steps", "save_steps": place.steps // 2, "save_only_model": False}
+    words |= {"dataloader_drop_last": True} if case.task == "vision" else {}  # its last batch has one image
     words |= fault.settings(place.steps)
     if case.fault == "tiny batch":
         words["per_device_train_batch_size"] = place.batch

@@ -18,6 +18,7 @@ from .nothing_trains import LossScaled, NothingMoves, UpdatesSkipped
 from .overfitting import Overfitting
 from .plateau import Flat, NothingLeft
 from .progress import LearningRate
+from .rescues import Rescued
 from .rule import Rule
 from .sight import Point, Setting, Sight
 from .spike import LossSpike, NormGrows
@@ -26,6 +27,7 @@ RULES: tuple[type[Rule], ...] = (
     *(NotFinite, HiddenNaN, Diverges),
     *(LossSpike, NormGrows),
     LearningRate,
+    Rescued,
     Overfitting,
     *(NeverWarm, EndsHigh, GroupsCollapsed, NoLR, AnotherSchedule),
     *(NothingMoves, UpdatesSkipped, LossScaled),
@@ -75,8 +77,8 @@ class Diagnosis:
 
     def _kept(self, new: list[Finding]) -> list[Finding]:
         """Those that are told: what comes behind an explosion is its consequence."""
-        kept = [found for found in new if not (self._exploded and found.symptom in _CONSEQUENCES)]
-        self._exploded |= any(found.symptom == "explodes" for found in kept)
+        kept = [found for found in new if not (self._exploded and found.attention and found.symptom in _CONSEQUENCES)]
+        self._exploded |= any(found.symptom == "explodes" and found.attention for found in kept)
         self.findings += kept
         return kept
 
