@@ -18,7 +18,8 @@ from .sight import Point, Sight
 
 SIGMAS = 8.0  # of a single loss, as for a range test (ramp.Divergence): of 800 curves of noise 2 in 100 reach it
 GAIN = 0.5  # of what was gained since the start, that must be lost again; BLOOM's spike of 2.9 of 9 nats did no harm
-SUSTAINED = 5  # losses whose median must lie there
+SUSTAINED = 9  # losses whose median must lie there: a bad batch takes three or four with it, and they come back
+SUSTAINED_LOGGED = 5  # the same for entries that are means over many steps
 _CALM = 10  # losses before anything is told
 LEAD = 3.0  # times its median, that a gradient norm leads with: BLOOM's stood at 3.9 four steps ahead of the loss's peak
 _BACK = 10  # points in which a lead is looked for; BLOOM's were 4
@@ -31,6 +32,12 @@ def scale(sight: Sight) -> float:
     """The standard deviation of a single loss about its trend: of neighbours, or of the last 64 where that is more."""
     wide = (sight.losses.quantile(0.9) - sight.losses.quantile(0.1)) / 2.563  # between the tenths of a normal distribution
     return max(sight.noise, wide, _LEAST * abs(sight.first[0]) if sight.first else 0.0)
+
+
+def calm_scale(sight: Sight) -> float:
+    """The same where the last losses may be on their way up: of what lies below their median alone."""
+    below = (sight.losses.median - sight.losses.quantile(0.1)) / 1.282
+    return max(sight.noise, below, _LEAST * abs(sight.first[0]) if sight.first else 0.0)
 
 
 def lead(sight: Sight, before: int) -> tuple[int, float] | None:
@@ -119,7 +126,9 @@ class HiddenNaN(Rule):
             self._zeros = []
             return []
         if not self._zeros:
-            self._calm = sight.losses.quantile(0.0) > 0.01 * sight.losses.median and not sight.setting.recorded
+            self._calm = (
+                bool(sight.first) and sight.losses.quantile(0.0) > 0.01 * abs(sight.first[0]) and not sight.setting.recorded
+            )
         self._zeros.append(point.step)
         told = sight.norms.median > 0
         needed = 1 if told and sight.setting.averaged > 1 else _CONFIRMED  # of a single batch, fp16 may skip the update
@@ -153,7 +162,7 @@ class Diverges(Rule):
     """The loss is finite and has lost half of what was gained, for good."""
 
     def __init__(self) -> None:
-        self._last: deque[float] = deque(maxlen=SUSTAINED)
+        self._last: deque[float] = deque()
         self._onset: Point | None = None
         self._did: Doing = ""
         self._noise = 0.0
@@ -164,6 +173,8 @@ class Diverges(Rule):
         """A median of the last losses far above the lowest so far."""
         if self._said or not math.isfinite(point.loss):
             return []
+        if not self._last:
+            self._last = deque(maxlen=SUSTAINED_LOGGED if sight.setting.averaged > 1 else SUSTAINED)
         self._last.append(point.loss)
         if len(sight.first) < _CALM or not math.isfinite(sight.lowest):
             return []
@@ -171,14 +182,14 @@ class Diverges(Rule):
             self._start = median(sight.first[:_CALM])
         start = self._start
         bar = sight.lowest + GAIN * max(start - sight.lowest, 0.0)
-        if point.loss <= bar or point.loss <= bar + SIGMAS * (noise := scale(sight)):
-            if len(self._last) == SUSTAINED and median(self._last) <= bar:
+        if point.loss <= bar or point.loss <= bar + SIGMAS * (noise := calm_scale(sight)):
+            if len(self._last) == self._last.maxlen and median(self._last) <= bar:
                 self._onset = None
             return []
         if self._onset is None:
             self._onset, self._did, self._noise = point, doing(point, sight), noise
         now = median(self._last)
-        if len(self._last) < SUSTAINED or now <= bar + SIGMAS * self._noise:
+        if len(self._last) != self._last.maxlen or now <= bar + SIGMAS * self._noise:
             return []
         if self._did in ("restart", "resume") and doing(point, sight) == self._did:  # it may yet come back
             return []
@@ -194,7 +205,7 @@ class Diverges(Rule):
             step=point.step,
             since=likely.since,
             title="the loss has diverged",
-            evidence=f"the median of the last {SUSTAINED} losses is {now:.4g}; the lowest was {sight.lowest:.4g} (step "
+            evidence=f"the median of the last {len(self._last)} losses is {now:.4g}; the lowest was {sight.lowest:.4g} (step "
             f"{sight.lowest_at}), the first {start:.4g}, the noise of one {self._noise:.2g}; {likely.told}",
             advice=likely.advice,
             factor=likely.factor,

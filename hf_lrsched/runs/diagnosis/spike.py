@@ -90,8 +90,8 @@ def _finding(out: _Out, back: Point) -> Finding:
         step=back.step,
         since=first if out.led is None or not likely.attention else out.led[0],
         title=likely.title,
-        evidence=f"{out.usual:.4g} to {out.first.loss:.4g} at step {first}{most}, {height:.3g} above the median ({height / out.noise:.0f} "
-        f"standard deviations), back at step {back.step}{likely.told}",
+        evidence=f"{out.usual:.4g} to {out.first.loss:.4g} at step {first}{most}, {height:.3g} above the median "
+        f"({height / out.noise:.0f} standard deviations), back at step {back.step}{likely.told}",
         advice=likely.advice,
         factor=likely.factor,
         confidence=likely.confidence,

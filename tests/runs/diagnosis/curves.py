@@ -62,3 +62,14 @@ def found(run: History, *rules: type[Rule]) -> list[tuple[str, str, bool]]:
 
 def findings(run: History, *rules: type[Rule]) -> list[Finding]:
     return diagnose(run, rules) if rules else diagnose(run)
+
+
+def with_norms(losses: Sequence[float], norms: float | Sequence[float], **about: Any) -> History:
+    """Those losses and gradient norms, at a constant LR where none are given as `lrs`."""
+    lrs = about.pop("lrs", [PEAK] * len(losses))
+    each = [norms] * len(losses) if isinstance(norms, float) else norms
+    rows = [
+        {"step": i, "loss": loss, "lr": lr, "grad_norm": norm}
+        for i, (loss, lr, norm) in enumerate(zip(losses, lrs, each, strict=True), start=1)
+    ]
+    return History.of(rows, **{"source": "lr_history.jsonl", **about})
