@@ -34,7 +34,8 @@ def facts(model: Any, optimizer: Any) -> dict[str, Any]:
 def untrained(model: Any) -> bool | None:
     """Whether `model` has the weights that it was made with: all of its normalisation layers still multiply by 1.
 
-    None for one without such layers, and where weights lie elsewhere. One comparison on the device for each layer.
+    Or have 0, with which Gemma's begin, as they add 1 to it. None for a model without such layers, and where weights lie
+    elsewhere. One look on the device at each layer.
     """
     norms = [
         weight
@@ -43,4 +44,4 @@ def untrained(model: Any) -> bool | None:
     ]
     if not norms or any(type(weight) is not torch.nn.Parameter for weight in norms):  # a DTensor has its values elsewhere
         return None
-    return bool(torch.stack([(weight == 1).all() for weight in norms]).all())
+    return bool(torch.stack([(weight == 1).all() | (weight == 0).all() for weight in norms]).all())
