@@ -372,6 +372,13 @@ def run(
         folder = Path(trainer.args.output_dir)
         lr_and_loss(hf_lrsched.read_history(folder), folder / PICTURE)  # once more, with the last evaluation
         trainer.create_model_card()
-        print(run_summary(trainer.state.log_history, schedule, trainer.args.learning_rate))
-        print(*report(), f"model, card and picture: {folder} ({PICTURE})", f"hf-lrsched report {folder}", sep="\n")
+        log = trainer.state.log_history
+        print(run_summary(log, schedule, float(trainer.lr_scheduler.base_lrs[0])))  # a rescue may have lowered it
+        print(
+            *(entry["watch"] for entry in log if "watch" in entry),
+            *report(),
+            f"model, card and picture: {folder} ({PICTURE})",
+            f"hf-lrsched report {folder}",
+            sep="\n",
+        )
     return after

@@ -291,3 +291,26 @@ def test_an_open_ended_run_resumes_in_its_decay(
     assert len(taken) == 14 + 4  # from checkpoint-10 on
     assert (tmp_path / "run/model.safetensors").read_bytes() == end
     assert logged(tmp_path / "run") == pytest.approx(wsd(14, warmup=2, decay=6).lrs(14, 1e-2).tolist(), rel=1e-12)
+
+
+def test_a_run_at_far_too_high_a_rate_is_rescued_and_says_so(
+    recipe_run: Run, local: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hot = ("--learning_rate", "3", "--max_steps", "60", "--max_grad_norm", "0", "--output_dir", "out")
+    recipe_run(*local, *hot, "--on_divergence", "rescue")
+    record = json.loads((tmp_path / "out" / "rescues.json").read_text())["rescues"]
+    assert record[0]["peaks"][0] < 3
+    assert "rescue" in (tmp_path / "out" / "README.md").read_text()
+    losses = [float(entry["loss"]) for entry in history(tmp_path / "out") if "loss" in entry]
+    assert max(losses[-5:]) < 3  # it began at ln 257, which is 5.5
+    printed = capsys.readouterr().out
+    assert "rescue 1 of at most 3" in printed
+    assert f"peak LR:       {record[-1]['peaks'][0]:g}\n" in printed
+
+
+def test_an_action_that_there_is_none_of_is_refused_by_the_parser(
+    recipe_run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        recipe_run("pretrain.py", "--on_divergence", "pray")
+    assert "rescue" in capsys.readouterr().err
