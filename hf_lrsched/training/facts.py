@@ -9,11 +9,14 @@ from typing import Any
 
 import torch
 
+_LANGUAGE = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 _ONES = ("weight", "gamma")  # how torch and Transformers call what a normalisation layer multiplies by
 
 
 def facts(model: Any, optimizer: Any) -> dict[str, Any]:
     """The optimizer's class, whether the model is untrained, the share of parameters that are trained, and if of adapters.
+
+    Of Transformers' language models also their ``vocabulary``, of its classifiers the number of ``labels``.
 
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4))
     >>> facts(model, torch.optim.SGD(model.parameters()))
@@ -27,7 +30,19 @@ def facts(model: Any, optimizer: Any) -> dict[str, Any]:
         "untrained": untrained(model),
         "trainable": sum(size for size, trained in sizes if trained) / every if every else None,
         "adapters": hasattr(getattr(model, "module", model), "peft_config"),
+        **_choices(getattr(model, "module", model)),
     }
+
+
+def _choices(model: Any) -> dict[str, int]:
+    """Among how many the model tells apart, where its loss is the cross-entropy over them."""
+    model = model.get_base_model() if hasattr(model, "peft_config") else model
+    name, config = type(model).__name__, getattr(model, "config", None)
+    size, labels = getattr(config, "vocab_size", None), getattr(config, "num_labels", None)
+    if name.endswith(_LANGUAGE) and isinstance(size, int):
+        return {"vocabulary": size}
+    plain = getattr(config, "problem_type", None) in (None, "single_label_classification")
+    return {"labels": labels} if name.endswith("Classification") and plain and isinstance(labels, int) else {}
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from .another_schedule import AnotherSchedule
 from .configuration import EndsHigh, GroupsCollapsed, NeverWarm, NoLR
 from .explosion import Diverges, HiddenNaN, NotFinite
 from .finding import SYMPTOMS, Finding
+from .learned import BeginsWorse, NothingLearned
 from .noisy import HiddenByNoise
 from .nothing_trains import LossScaled, NothingMoves, UpdatesSkipped
 from .overfitting import Overfitting
@@ -26,7 +27,7 @@ from .spike import LossSpike, NormGrows
 RULES: tuple[type[Rule], ...] = (
     *(NotFinite, HiddenNaN, Diverges),
     *(LossSpike, NormGrows),
-    LearningRate,
+    *(LearningRate, BeginsWorse, NothingLearned),
     Rescued,
     Overfitting,
     *(NeverWarm, EndsHigh, GroupsCollapsed, NoLR, AnotherSchedule),

@@ -51,6 +51,7 @@ class Setting:
         untrained: whether the model begins with random weights; None where that is not known.
         trainable: the share of the model's parameters that are trained; None where that is not known.
         adapters: whether those are adapters' (LoRA and the like).
+        vocabulary, labels: how many tokens a language model, how many classes a classifier tells apart; 0 where not known.
     """
 
     steps: int | None = None
@@ -64,6 +65,8 @@ class Setting:
     untrained: bool | None = None
     trainable: float | None = None
     adapters: bool = False
+    vocabulary: int = 0
+    labels: int = 0
 
     @classmethod
     def of(cls, run: History) -> Setting:
@@ -83,10 +86,12 @@ class Setting:
             untrained=_as(bool, run.facts.get("untrained")),
             trainable=_as(float, run.facts.get("trainable")),
             adapters=bool(run.facts.get("adapters")),
+            vocabulary=_as(int, run.facts.get("vocabulary")) or 0,
+            labels=_as(int, run.facts.get("labels")) or 0,
         )
 
 
-T = TypeVar("T", bool, float)
+T = TypeVar("T", bool, int, float)
 
 
 def _as(kind: type[T], value: Any) -> T | None:
