@@ -21,6 +21,7 @@ Floats = npt.NDArray[np.float64]
 OCTAVES = 7  # the last is half of what was seen, the seventh a hundredth: there the first block of a short run ends
 _LEAST = 8  # blocks of which anything is told
 _NO_FALL = 0.02  # of the first loss: a fall that is smaller is no measure for others
+_CHANCE = 2.0  # times the first loss, that the next may be by chance
 _ABOUT = 0.2  # an octave's edge is the median of the blocks within so much of it
 
 
@@ -29,7 +30,8 @@ class Shape:
     """A loss curve in numbers; ratios are to the first loss.
 
     Args:
-        start: the first loss, or the median of the first three where that is higher.
+        start: the first loss, or the median of the first three where that is higher, if by no more than a factor of 2: the
+            first update may already have thrown it up.
         rise: the highest of the first losses, over `start`.
         again: the second highest of them, over `start`.
         first_rise: at which of the first losses the highest was, from 0.
@@ -40,7 +42,7 @@ class Shape:
         edges: the loss at the end of what was seen, at half of it, at a quarter, ..., over `start`.
         spread: highest less lowest block in the last seven eighths, over `start`.
         noise: of a block in them, over `start`; NaN for fewer than six.
-        shaky: the same of the first losses.
+        shaky: the same of the first losses, and single: of one of the last losses.
         trend: how far a straight line through the blocks falls, in its standard errors.
         seen: blocks in all.
     """
@@ -57,6 +59,7 @@ class Shape:
     spread: float
     noise: float
     shaky: float
+    single: float
     trend: float
     seen: int
 
@@ -92,7 +95,8 @@ def shape(sight: Sight) -> Shape | None:
     if len(sight.first) < 3 or len(sight.blocks) < _LEAST:
         return None
     first = np.asarray(sight.first, dtype=np.float64)
-    start = max(float(first[0]), float(np.median(first[:3])))  # some fall far within three steps
+    start, third = float(first[0]), float(np.median(first[:3]))  # the higher of them, as some fall far within three steps
+    start = third if start < third <= _CHANCE * start else start
     loss, time = np.asarray(sight.blocks, dtype=np.float64)[:, [1, 3]].T
     if not (start > 0 and loss.min() >= 0 and time[-1] > 0):
         return None
@@ -114,6 +118,7 @@ def shape(sight: Sight) -> Shape | None:
         spread=float(np.ptp(late)),
         noise=_noise(late),
         shaky=_noise(first / start),
+        single=sight.noise / start,
         trend=_trend(loss, time),
         seen=len(loss),
     )

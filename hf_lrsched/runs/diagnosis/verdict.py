@@ -119,10 +119,12 @@ _EITHER = "a rate that is too high, or labels that do not belong to the inputs"
 def _thrown(curve: Shape, known: Known, limits: Limits) -> Verdict | None:
     """Up in the first steps, and not come back from it."""
     start, rise = f"its first value ({curve.start:.4g})", max(curve.rise, curve.high)
-    if curve.rise > limits.jump and (curve.first_rise <= _FIRST_UPDATES or curve.again > 2):
+    noise = max(curve.noise, curve.single)  # of a single loss, as the first is one
+    far = curve.rise > max(limits.jump, 1 + _CLEAR * noise)
+    if far and (curve.first_rise <= _FIRST_UPDATES or curve.again > 2):
         told = f"the loss went to {curve.rise:.3g} times {start} at loss {curve.first_rise + 1} of the run; of 122 good runs "
         return Verdict("too high", "jump", told + "none went beyond 7.3 times", 0.1)
-    clear = 1 + _CLEAR * (curve.noise if curve.level > _ABOVE or rise > _MUCH else max(curve.noise, curve.shaky))
+    clear = 1 + _CLEAR * (noise if curve.level > _ABOVE or rise > _MUCH else max(noise, curve.shaky))
     flat = rise > limits.rise and curve.floor > limits.flat
     rose = known.untrained and rise > limits.rose and curve.floor > limits.left
     if not (rise > clear and (flat or rose)):
