@@ -13,6 +13,7 @@ from .training import registration as _registration
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from .runs.diagnosis import Finding, diagnose
     from .runs.history import History
     from .runs.range_test import RangeTest
     from .runs.reading import read_history
@@ -65,6 +66,7 @@ _WHERE = {
     **dict.fromkeys(("from_spec", "to_spec"), "schedules.spec"),
     "Horizon": "schedules.lengths",
     "BranchPlan": "training.branches",
+    **dict.fromkeys(("Finding", "diagnose"), "runs.diagnosis"),
     "History": "runs.history",
     "RangeTest": "runs.range_test",
     "read_history": "runs.reading",
@@ -94,6 +96,7 @@ __all__ = [
     "Checkpoints",
     "CooldownCallback",
     "CycleSnapshots",
+    "Finding",
     "HeldBack",
     "History",
     "Horizon",
@@ -109,6 +112,7 @@ __all__ = [
     "build",
     "constant",
     "cycle_checkpoints",
+    "diagnose",
     "fall",
     "find_lr",
     "from_card",

@@ -92,14 +92,22 @@ def points(run: History) -> list[Point]:
     return [Point(*row) for row in zip(step, loss, lrs, norm, skipped, run.phase, logged, momentum, strict=True)]
 
 
-def diagnose(run: History, rules: Sequence[type[Rule]] = RULES) -> list[Finding]:
+def diagnose(run: History, rules: Sequence[type[Rule]] | None = None) -> list[Finding]:
     """What is wrong with `run`, in the order in which it was found.
 
+    Nothing found is no proof that nothing is wrong: rules say what they are sure of, and a log of means hides much.
+
     Args:
-        run: a finished run or one that still goes on, from whatever source.
-        rules: by default all that are listed.
+        run: a finished run or one that still goes on, from whatever source (`read_history`).
+        rules: by default all that are listed in `RULES`.
+
+    >>> losses = [4.0, 3.9, 3.7, 3.8, 3.6, 3.5, 3.6, 3.4, 3.5, 3.3] * 8
+    >>> log = [{"step": step, "loss": loss, "lr": 1e-3} for step, loss in enumerate([*losses, *[float("nan")] * 5], start=1)]
+    >>> [found] = diagnose(History.of(log))
+    >>> found.symptom, found.cause, found.since, found.title
+    ('explodes', 'lr too high', 81, 'the loss is no longer a number')
     """
-    diagnosis = Diagnosis(Setting.of(run), rules)
+    diagnosis = Diagnosis(Setting.of(run), RULES if rules is None else rules)
     evaluations = list(zip(run.eval_step.tolist(), run.eval_loss.tolist(), strict=True))[::-1]
     events = list(run.events)[::-1]
     for point in points(run):
