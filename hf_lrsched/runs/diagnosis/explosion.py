@@ -11,7 +11,7 @@ from collections import deque
 from statistics import median
 from typing import NamedTuple
 
-from .finding import Confidence, Finding
+from .finding import Confidence, Finding, rounded
 from .rule import Rule
 from .schedule_did import Doing, doing
 from .sight import Point, Sight
@@ -274,5 +274,4 @@ def steps(count: int) -> str:
 
 
 def _lower(factor: float = LOWER) -> str:
-    by = 1 / factor
-    return f"go on from a checkpoint before it with the peak divided by {round(by, 1 if by < 10 else 0):g}"
+    return f"go on from a checkpoint before it with the peak divided by {rounded(1 / factor)}"

@@ -47,3 +47,12 @@ class Finding:
     def to_dict(self) -> dict[str, Any]:
         """Itself in plain JSON types."""
         return asdict(self)
+
+
+def rounded(factor: float) -> str:
+    """A factor as it is said: no digit more than it is worth.
+
+    >>> rounded(1 / 0.3), rounded(10.0), rounded(1 / 0.0123)
+    ('3.3', '10', '81')
+    """
+    return f"{round(factor, 1 if factor < 10 else 0):g}"

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .custom import beyond
-from .finding import Finding
+from .finding import Finding, rounded
 from .rule import Rule
 from .shape import shape
 from .sight import Point, Setting, Sight
@@ -89,7 +89,8 @@ class LearningRate(Rule):
         if found.sign in _THROWN and (rose := _where_it_rose(sight)) is not None:
             factor = max((factor or 1.0) * rose[0] / rose[1], _LEAST)
             evidence += f"; it began to rise at an LR of {rose[0]:.2g}, on the way to {rose[1]:.2g}"
-        frozen = found.sign == "hardly moved" and (sight.setting.trainable or 1.0) < _FROZEN and not sight.setting.adapters
+        share = 1.0 if sight.setting.trainable is None else sight.setting.trainable
+        frozen = found.sign == "hardly moved" and share < _FROZEN and not sight.setting.adapters
         return [
             Finding(
                 "explodes" if found.sign in _THROWN else "slow",
@@ -98,7 +99,7 @@ class LearningRate(Rule):
                 since=sight.begun,
                 title=_TITLES[found.sign],
                 evidence=evidence,
-                advice=f"{sight.setting.trainable:.2%} of the parameters are trained: unfreeze the rest"
+                advice=f"{share:.2%} of the parameters are trained: unfreeze the rest"
                 if frozen
                 else _advice(factor, curve.fall),
                 factor=None if frozen else factor,
@@ -118,7 +119,7 @@ def _where_it_rose(sight: Sight) -> tuple[float, float] | None:
 def _advice(factor: float | None, fall: float) -> str:
     if factor is None:
         return "look whether labels belong to their inputs (decode a batch), and run a range test (find_lr)"
-    by = f"divide the peak by {1 / factor:.2g}" if factor < 1 else f"multiply the peak by {factor:.2g}"
+    by = f"divide the peak by {rounded(1 / factor)}" if factor < 1 else f"multiply the peak by {rounded(factor)}"
     more = "; and see that weights are trainable and labels belong to their inputs" if abs(fall) < _NO_FALL else ""
     return f"{by} or more; a range test (find_lr) tells where it should be{more}"
 
