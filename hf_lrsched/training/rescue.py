@@ -21,7 +21,7 @@ from ..schedules.lengths import default_warmup
 from . import host
 from .checkpoints import Checkpoints, last_complete
 from .course import Course
-from .rescued import Rescued, good, move_aside, record, recorded, set_aside, shown
+from .rescued import Rescued, good, move_aside, record, recorded, set_aside, shown, there
 from .resume import expected_change
 from .scheduler import ScheduleLR
 from .together import agreed
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 LOWER = 1 / 3  # where the evidence carries no factor: the mild end of the guide's "reduce 3 to 10x", as it may be repeated
 LEAST = 100.0  # steps of a re-warm where nobody knows how many are left: the guide's least of a warm-up
 _CEILING = 10**8  # steps that nobody means: the ceiling of an open-ended run
+LOWEST = 0.1  # from the second rescue on, the far end of the same rule
 LONGEST = 500  # updates that are not made with their own batches: PaLM skipped 200 to 500 (section 5.1)
 
 
@@ -133,6 +134,7 @@ class _Rescuing:
     def __init__(self, trainer: Any, watch: LRWatch, checkpoint: str | None, keep_start: bool) -> None:
         self.trainer, self.watch, self.checkpoint = trainer, watch, checkpoint
         self.folder = Path(str(trainer.args.output_dir))
+        self.others: dict[int, int] = {}  # on the first process
         known = agreed(self._known)
         rescues = [Rescued.of(words) for words in known]
         self.course = Course(watch, rescues, fresh=False, start=keep_start and checkpoint is None)
@@ -141,7 +143,9 @@ class _Rescuing:
         """The rescues of the run that goes on, on the first process."""
         if self.checkpoint is None or Path(self.checkpoint).resolve().parent != self.folder.resolve():
             set_aside(self.folder)
+            self.others = there(self.folder, -1)
             return []
+        self.others = there(self.folder, host.step_of_run(Path(self.checkpoint)) or 0)
         return [asdict(one) for one in recorded(self.folder, host.step_of_run(Path(self.checkpoint)) or 0)]
 
     def train(self, ignore_keys_for_eval: list[str] | None) -> Any:
@@ -212,11 +216,13 @@ class _Rescuing:
         state, rescues = self.trainer.state, self.course.rescues
         if len(rescues) >= self.watch.rescues:
             return f"it was rescued {len(rescues)} times already, as often as it may be"
-        back_to = good(self.folder, finding)
+        back_to = good(self.folder, finding, self.others)
         if back_to is None:
             return f"no whole checkpoint with finite weights lies before step {finding.since}; save more often"
         skip = self._to_skip(finding, state.global_step)
         factor = 1.0 if skip is not None else finding.factor or LOWER
+        if rescues:  # the rules tell it of the peak that the run began with
+            factor = max(factor, LOWEST)
         lower = tuple(peak * factor for peak in peaks)
         if reason := self._floor(lower):
             return reason

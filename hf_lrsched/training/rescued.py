@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -112,22 +112,37 @@ def _numbered(folder: Path, stem: str, suffix: str) -> Iterator[Path]:
     return (folder / f"{stem}{number}{suffix}" for number in range(1, 10**6))
 
 
-def good(folder: Path, finding: Finding) -> int | None:
+def there(folder: Path, beyond: int) -> dict[int, int]:
+    """The checkpoints that an earlier run has left beyond a step, and when each was written."""
+    return {one.step: _written(one.folder) for one in checkpoints(folder) if one.step > beyond}
+
+
+def _written(checkpoint: Path) -> int:
+    file = checkpoint / "trainer_state.json"
+    return file.stat().st_mtime_ns if file.is_file() else 0
+
+
+def good(folder: Path, finding: Finding, others: Mapping[int, int] | None = None) -> int | None:
     """The step of the last whole checkpoint with finite weights before the fault; None where there is none.
 
     It lies a margin before the fault, unless all that did is the start of the run, where one closer to the fault is taken.
+
+    Args:
+        folder: of the run.
+        finding: the fault.
+        others: checkpoints of another run in that folder, as `there` tells; this run may have written over them since.
     """
     margin = min(_MARGIN, max(finding.since // 10, _LEAST))
-    close = next(_sound(folder, finding.since), None)
-    far = next(_sound(folder, finding.since - margin), None)
+    close = next(_sound(folder, finding.since, others or {}), None)
+    far = next(_sound(folder, finding.since - margin, others or {}), None)
     return far or close  # step 0 counts as none
 
 
-def _sound(folder: Path, before: int) -> Iterator[int]:
+def _sound(folder: Path, before: int, others: Mapping[int, int]) -> Iterator[int]:
     """Steps of whole checkpoints with finite weights, the last first."""
     while (found := last_complete(folder, before)) is not None:
         before = int(Path(found).name.rpartition("-")[2])
-        if is_finite(Path(found)):
+        if others.get(before) != _written(Path(found)) and is_finite(Path(found)):
             yield before
 
 

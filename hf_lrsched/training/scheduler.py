@@ -196,7 +196,7 @@ class ScheduleLR(LRScheduler):
         >>> import torch
         >>> from hf_lrsched import hold
         >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-        >>> scheduler = ScheduleLR(optimizer, hold(10))
+        >>> scheduler = ScheduleLR(optimizer, hold(10) >> hold(0))
         >>> scheduler.lower([0.5], Glide(start=-1, steps=2, lrs=(0.0,)))
         >>> optimizer.param_groups[0]["lr"], scheduler.base_lrs
         (0.25, [0.5])

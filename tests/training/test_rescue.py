@@ -299,6 +299,13 @@ def test_good_is_what_is_whole_and_finite_and_a_margin_before_the_fault(tmp_path
     assert not is_finite(tmp_path / "checkpoint-40")
 
 
+def test_a_checkpoint_of_another_run_in_the_folder_is_none_of_this_one(tmp_path: Path) -> None:
+    regression(tmp_path, high=0.1, save_steps=15, max_steps=80).train()
+    train(regression(tmp_path, by(rule(at=55, since=53)), high=0.1, save_steps=20))
+    assert rescues(tmp_path)[0].back_to == 40  # and not 45
+    assert (tmp_path / "rescued-1" / "checkpoint-45").is_dir()
+
+
 def test_what_lies_behind_is_moved_and_nothing_is_lost(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-90").mkdir()  # of another run, perhaps
     (tmp_path / "checkpoint-90" / "mine").write_text("mine")
