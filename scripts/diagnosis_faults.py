@@ -134,7 +134,7 @@ _HALVES = (0.5, 0.3)
 _NAN = _pairs("explodes", "nan, hidden NaN, bad batch, unknown")  # what made it cannot be seen in loss and norm
 
 FAULTS: dict[str, Fault] = {
-    "lr x30": Fault(_pairs("explodes slow plateau noisy", "lr too high"), factor=30.0),
+    "lr x30": Fault(_pairs("explodes slow plateau noisy spike", "lr too high"), factor=30.0),
     "lr /100": Fault(_pairs("slow plateau", "lr too low"), factor=0.01),
     "no warm-up": Fault(
         _pairs("explodes spike slow", "no warm-up, warm-up too short, lr too high"),

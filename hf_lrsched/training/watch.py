@@ -47,8 +47,8 @@ class LRWatch(Listener):
     section of `LRCard`, where those are in use, and at TensorBoard, W&B (as an alert) and Trackio. None of them is needed.
 
     Args:
-        on_divergence: what is done when the run diverges, which is a finding ``"explodes"`` that needs attention. By default
-            nothing; ``"stop"`` ends the training; ``"checkpoint"`` saves at once, where the weights are still finite, and
+        on_divergence: what is done when the run diverges: by a finding ``"explodes"`` that needs attention, or one that the
+            loss is ``"slow"`` because the learning rate is too high (most such runs never show a NaN). By default nothing; ``"stop"`` ends the training; ``"checkpoint"`` saves at once, where the weights are still finite, and
             goes on; ``"rescue"`` goes back to a good checkpoint and on from there under a lower peak, for which the training
             must be started by `hf_lrsched.train`. No checkpoint is deleted or overwritten.
         every: steps after which the losses are fetched from the device and looked at.
@@ -169,7 +169,7 @@ class LRWatch(Listener):
         """Tells what was found, and decides for all processes whether the run diverges; to be called on each."""
         self._tell(found)
         if self.on_divergence is not None:
-            worst = next((one for one in found if one.symptom == "explodes" and one.attention), None)
+            worst = next((one for one in found if _diverges(one)), None)
             told = agreed(lambda: None if worst is None else worst.to_dict())
             self._verdict = self._verdict or (None if told is None else Finding(**told))
 
@@ -308,6 +308,11 @@ def finite(model: Any) -> bool:
 
 def _key(found: Finding) -> tuple[str, str, int]:
     return found.symptom, found.cause, found.since
+
+
+def _diverges(found: Finding) -> bool:
+    too_high = found.symptom == "slow" and found.cause == "lr too high" and found.confidence != "low"
+    return found.attention and (found.symptom == "explodes" or too_high)
 
 
 def _setting(known: dict[str, Any]) -> Setting:

@@ -88,7 +88,8 @@ class HiddenByNoise(Rule):
         early, error = _median(sight.first), 1.25 * _noise(self._high)
         chance = APART * error * math.sqrt(1 / len(sight.first) + 1 / len(sight.losses))
         fell = fall > 0 and (samples <= FEW or early - sight.losses.median > chance)
-        if not hidden or not fell or (start > 0 and fall < SLOW * start):
+        slow = start > 0 and fall < SLOW * start and samples > 1  # one sample an update is reason enough
+        if not hidden or not fell or slow:
             return []
         self._over = True
         return [self._finding(sight, noise, fall, samples)]

@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 OCTAVES = 7  # the last is half of what was seen, the seventh a hundredth: there the first block of a short run ends
 _LEAST = 8  # blocks of which anything is told
 _NO_FALL = 0.02  # of the first loss: a fall that is smaller is no measure for others
-_CHANCE = 2.0  # times the first loss, that the next may be by chance
+_CHANCE = 6.0  # times the noise of a single loss, by which the first may be low by chance
 _ABOUT = 0.2  # an octave's edge is the median of the blocks within so much of it
 
 
@@ -30,8 +30,8 @@ class Shape:
     """A loss curve in numbers; ratios are to the first loss.
 
     Args:
-        start: the first loss, or the median of the first three where that is higher, if by no more than a factor of 2: the
-            first update may already have thrown it up.
+        start: the first loss, or the median of the first three where that is higher, if within the noise: the first
+            update may already have thrown it up.
         rise: the highest of the first losses, over `start`.
         again: the second highest of them, over `start`.
         first_rise: at which of the first losses the highest was, from 0.
@@ -96,7 +96,7 @@ def shape(sight: Sight) -> Shape | None:
         return None
     first = np.asarray(sight.first, dtype=np.float64)
     start, third = float(first[0]), float(np.median(first[:3]))  # the higher of them, as some fall far within three steps
-    start = third if start < third <= _CHANCE * start else start
+    start = third if start < third <= start + _CHANCE * sight.noise else start
     loss, time = np.asarray(sight.blocks, dtype=np.float64)[:, [1, 3]].T
     if not (start > 0 and loss.min() >= 0 and time[-1] > 0):
         return None

@@ -20,7 +20,7 @@ from .sight import Point, Sight
 # nothing led: what a batch's heavy tail reaches is no spike (of Student's t of 3, 64 losses still hide the tail).
 BEYOND = 2.0
 CLEAR = 12.0  # standard deviations; the hardest single batches of GPT-2 124M's 19,560 lie at 8 to 9 and did no harm
-TWICE_CLEAR = 8.0  # the same for a loss that is twice the usual one
+TWICE_CLEAR = 8.0  # the same of all that the last 64 losses do, and for a loss that is twice the usual one
 _CALM = 32  # points before anything is a spike
 _BACK = 3.0  # standard deviations above the median, within which a loss has come back
 _ONCE = 2  # losses out of the band, at most, after a bad batch: its update is one, and momentum may carry one more
@@ -61,11 +61,11 @@ class LossSpike(Rule):
 
     def _leaves(self, loss: float, sight: Sight) -> bool:
         usual, highest = sight.losses.median, sight.losses.quantile(1.0)
-        far = (loss - usual) / max(scale(sight), 1e-300)
+        far, near = (loss - usual) / max(scale(sight), 1e-300), (loss - usual) / max(sight.noise, 1e-300)
         before, self._furthest = self._furthest, max(self._furthest, far)
         if loss - usual <= BEYOND * (highest - usual) or far <= BEYOND * before:
             return False
-        return far > CLEAR or (far > TWICE_CLEAR and loss > 2 * usual > 0)
+        return far > TWICE_CLEAR and (near > CLEAR or loss > 2 * usual > 0)  # a steep fall is wide, and not noisy
 
 
 @dataclass
@@ -127,6 +127,15 @@ def _likely(out: _Out) -> _Likely:
             "if it comes again, divide the peak by 2 to 3 or clip at the usual gradient norm; PaLM went back 100 steps and "
             "skipped 200 to 500 batches",
             "medium",
+            factor=0.5,
+        )
+    if out.did in ("warm-up", "end of warm-up"):
+        return _Likely(
+            "lr too high",
+            "the loss spiked as the learning rate came to its peak",
+            "; the gradient norm did not lead it, so a bad batch is as likely",
+            f"look at the batch of step {first}; if it comes again, warm up for longer or divide the peak by 2 to 3",
+            "low",
             factor=0.5,
         )
     if out.points <= _ONCE:

@@ -55,7 +55,7 @@ FEW = 1000  # steps, below which `hardly` and `steady` are FEW_HARDLY and FEW_ST
 # The Llama of the recipes' demo has lost 15 % after 50 steps of 500 at its best rate, and ends with octaves of 19 and 20 %.
 FEW_HARDLY, FEW_STEADY = 0.9, 0.25
 # Of the fall in the last three octaves: a straight line has 0.5, 0.25 and 0.125; one that bends has less and less.
-_LINE = ((0.35, 0.7), (0.15, 0.35), (0.0, 0.3))
+_LINE = ((0.4, 0.7), (0.15, 0.35), (0.0, 0.3))
 _WHOLE = 0.95  # of the run: what a log of means leaves out at its end is no matter
 _FIRST_UPDATES = 3  # a single jump behind them is the rate's; a single one later may be a bad batch
 _STILL = 1.07  # the lower end of fact 1's range: a curve that stays below has not jumped
