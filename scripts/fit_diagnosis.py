@@ -49,7 +49,8 @@ def fit(runs: Iterable[Labelled]) -> Limits:
         if label != "too_high" and one is not None and (one.first_rise <= 3 or one.again > 2)
     ]
     still = [one.level for label, one in early if label == "good" and one is not None and max(one.rise, one.high) < _STILL]
-    falling = [min(one.drops[:2]) for label, one in late if label != "too_low" and one is not None]
+    calm = [one for label, one in late if label != "too_low" and one is not None and max(one.rise, one.high) < _STILL]
+    falling = [min(one.drops[:2]) for one in calm]
     return replace(
         LIMITS,
         jump=JUMP * max(thrown),

@@ -48,9 +48,10 @@ class LRWatch(Listener):
 
     Args:
         on_divergence: what is done when the run diverges: by a finding ``"explodes"`` that needs attention, or one that the
-            loss is ``"slow"`` because the learning rate is too high (most such runs never show a NaN). By default nothing; ``"stop"`` ends the training; ``"checkpoint"`` saves at once, where the weights are still finite, and
-            goes on; ``"rescue"`` goes back to a good checkpoint and on from there under a lower peak, for which the training
-            must be started by `hf_lrsched.train`. No checkpoint is deleted or overwritten.
+            loss is ``"slow"`` because the learning rate is too high (most such runs never show a NaN). By default nothing;
+            ``"stop"`` ends the training; ``"checkpoint"`` saves at once, where the weights are still finite, and goes on;
+            ``"rescue"`` goes back to a good checkpoint and on from there under a lower peak, for which the training must be
+            started by `hf_lrsched.train`. No checkpoint is deleted or overwritten.
         every: steps after which the losses are fetched from the device and looked at.
         rescues: how often a run is rescued before it is stopped.
         rules: by default all of `runs.diagnosis.RULES`.

@@ -58,8 +58,8 @@ def rose(to: float) -> Any:
 
 
 SIGNS: dict[str, tuple[Any, dict[str, Any], tuple[str, str]]] = {
-    "jump": (thrown(30.0), {}, ("too high", "jump")),
-    "a jump, half of which is there again": (thrown(30.0, at=20), {}, ("too high", "jump")),
+    "jump": (thrown(80.0), {}, ("too high", "jump")),
+    "a jump, half of which is there again": (thrown(80.0, at=20), {}, ("too high", "jump")),
     "rise": (rose(1.3), {}, ("too high", "rise")),
     "a larger rise that is half gone": (thrown(1.5, at=5, then=0.7), {}, ("too high", "rise")),
     "a rise that ends where it began": (thrown(1.3, at=5, then=0.99), {}, ("unknown", "stopped")),
