@@ -157,8 +157,8 @@ def test_a_pretrained_model_that_was_thrown_up(height: float, factor: float) -> 
 
 
 def test_before_a_tenth_of_the_run_nobody_has_come_far() -> None:
-    assert sign(line(0.97), done=0.09) is None
-    assert sign(level(0.6), done=0.09) is None
+    assert sign(line(0.97), done=0.08) is None
+    assert sign(level(0.6), done=0.08) is None
     assert sign(rose(1.3), done=0.01) == ("too high", "rise")
 
 
