@@ -229,7 +229,7 @@ def _cause(first: Point, sight: Sight, did: Doing) -> _Cause:
     since, told = _led(first, sight)
     known, lr = math.isfinite(sight.norms.median), first.lrs[0] if first.lrs else math.nan
     if did == "warm-up":
-        peak = sight.setting.peak[0] if sight.setting.peak else sight.highest_lr
+        peak = sight.peak
         factor = max(LOWER * min(lr / peak, 1.0), 0.01) if peak > 0 and lr > 0 else LOWER
         told += f"; the LR was on its way up, at {lr:.3g} of {peak:.3g}"
         return _Cause("lr too high", since, told, _lower(factor), factor)

@@ -111,7 +111,7 @@ class LearningRate(Rule):
 def _where_it_rose(sight: Sight) -> tuple[float, float] | None:
     """The LR at which the loss first rose, and the peak; None where that was at the peak."""
     start = max(sight.first[:3])
-    peak = sight.setting.peak[0] if sight.setting.peak else sight.highest_lr
+    peak = sight.peak
     lr = next((lr for loss, lr in zip(sight.first, sight.first_lrs, strict=True) if loss > _RISEN * start), peak)
     return (lr, peak) if 0 < lr < peak else None
 

@@ -188,6 +188,12 @@ class Sight:
         """The standard deviation of the noise in a loss, whatever its trend; NaN before three are seen."""
         return 1.4826 * self.jitter.median / math.sqrt(6)
 
+    @property
+    def peak(self) -> float:
+        """The LR that the first group is to reach; after a rescue the highest since, as it was lowered."""
+        lowered = any(event.kind == "rescue" for event in self.events)
+        return self.highest_lr if lowered or not self.setting.peak else self.setting.peak[0]
+
     def include(self, point: Point) -> None:
         """Takes a point in."""
         if not self.count:
