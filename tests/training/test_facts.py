@@ -8,7 +8,14 @@ import peft
 import pytest
 import torch
 from accelerate import Accelerator
-from transformers import GemmaConfig, GemmaForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    GemmaConfig,
+    GemmaForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    ResNetConfig,
+    ResNetForImageClassification,
+)
 
 from hf_lrsched.training.facts import facts, untrained
 
@@ -113,3 +120,17 @@ def test_adapters() -> None:
         module = lora
 
     assert facts(Wrapped(), torch.optim.AdamW(lora.parameters()))["adapters"] is True
+
+
+def test_among_how_many_a_model_tells_apart() -> None:
+    size: dict[str, Any] = {"embedding_size": 4, "hidden_sizes": [4], "depths": [1], "layer_type": "basic", "num_labels": 7}
+    images: Any = ResNetForImageClassification(ResNetConfig(**size))
+    plain = small()
+    assert facts(llama(), torch.optim.SGD(plain.parameters()))["vocabulary"] == 32
+    assert facts(images, torch.optim.SGD(plain.parameters()))["labels"] == 7
+    assert not {"vocabulary", "labels"} & set(facts(plain, torch.optim.SGD(plain.parameters())))
+
+
+def test_adapters_tell_of_the_model_below_them() -> None:
+    adapted: Any = peft.get_peft_model(llama(), peft.LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM"))
+    assert facts(adapted, torch.optim.SGD(adapted.parameters()))["vocabulary"] == 32

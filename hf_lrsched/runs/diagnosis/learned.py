@@ -31,7 +31,7 @@ class BeginsWorse(Rule):
     """A language model that was trained before begins worse than guessing."""
 
     def see(self, point: Point, sight: Sight) -> list[Finding]:
-        """At the tenth point, once."""
+        """Once, when ten have been seen."""
         setting = sight.setting
         if (
             sight.count != _FIRST
