@@ -132,9 +132,7 @@ class History:
                 evaluations[at] = as_float(found["eval_loss"])
             if "cooldown" in line:
                 events.append(Event(at, "cooldown", str(line["cooldown"])))
-            point = {
-                name: found[name] for name in ("loss", "lr", "grad_norm", "momentum", "tokens") if found[name] is not None
-            }
+            point = {name: found[name] for name in _POINT if _is_number(found[name])}
             for extra in ("skipped", "phase", "lrs"):
                 if line.get(extra) is not None:
                     point[extra] = line[extra]
@@ -179,6 +177,19 @@ class History:
             **columns,
             **about,
         )
+
+
+_POINT = ("loss", "lr", "grad_norm", "momentum", "tokens")
+_NOT_A_NUMBER = ("nan", "-nan", "+nan", "null", "none")  # words that stand for one
+
+
+def _is_number(value: Any) -> bool:
+    """Whether `value` is a number, NaN and infinity among them; a word is none."""
+    return value is not None and (not math.isnan(as_float(value)) or isinstance(value, float) or _says_nan(value))
+
+
+def _says_nan(value: Any) -> bool:
+    return isinstance(value, str) and value.strip().lower() in _NOT_A_NUMBER
 
 
 def _first(line: Mapping[str, Any], words: Iterable[str]) -> Any:

@@ -103,6 +103,10 @@ class Course(TrainerCallback):
             if one.text not in known:
                 noted = one is self.rescues[-1] and (self.fresh or not state.global_step)
                 self.watch.say(state, "rescue", one.text, aloud=noted)
+                if not noted and not state.global_step:  # the recorder's file begins anew with its step 0
+                    self.watch.remember(state, "rescue", one.text)
+        if self.last is not None and not self.fresh and state.is_world_process_zero:
+            logger.warning("the run was rescued before, and goes on under the peak of then, %s", shown(self.last.peaks))
         self.fresh = False
         if self.start and not state.global_step:
             self.start = False

@@ -95,10 +95,12 @@ class LRCard(TrainerCallback):
         if self._trainer is None or not self._groups:
             raise RuntimeError("LRCard knows a run only once it trains, on its first process; call trainer.train() first")
         trainer = self._trainer
-        scheduler = trainer.lr_scheduler
+        scheduler, peaks, known = trainer.lr_scheduler, self._groups["peaks"], self._arguments
+        if _lowered(trainer.state, peaks):
+            known = {**known, "arguments": {**known["arguments"], "learning_rate": peaks[0]}}
         return Card(
             scheduler.schedule if isinstance(scheduler, ScheduleLR) else None,
-            **self._arguments,
+            **known,
             **self._groups,
             steps=trainer.state.global_step,
             processes=trainer.args.world_size * max(1, trainer.args.n_gpu),
@@ -258,13 +260,20 @@ def _last(log: list[dict[str, Any]]) -> dict[str, float]:
     return found
 
 
+def _lowered(state: Any, peaks: tuple[float, ...]) -> bool:
+    """Whether a rescue (`rescue`) has lowered the one peak of all groups, which learning_rate then gives."""
+    return len(set(peaks)) == 1 and any(line.get("kind") == "rescue" for line in state.log_history)
+
+
 def _notes(trainer: Any, peaks: tuple[float, ...]) -> list[str]:
     """What the arguments alone do not give."""
     args, scheduler, state = trainer.args, trainer.lr_scheduler, trainer.state
     notes = []
     if set(peaks) != {float(args.learning_rate)}:
         shown = ", ".join(f"{peak:g}" for peak in peaks)
-        notes.append(f"The parameter groups had peaks of their own ({shown}), which learning_rate alone does not give.")
+        told = f"The parameter groups had peaks of their own ({shown}), which learning_rate alone does not give."
+        lowered = f"The run began with learning_rate={args.learning_rate:g}; a rescue lowered it to {shown.split(',')[0]}."
+        notes.append(lowered if _lowered(state, peaks) else told)
     batch = state.train_batch_size
     if batch is not None and batch != args.train_batch_size:
         notes.append(f"The batch was {batch} per process, which auto_find_batch_size found, not {args.train_batch_size}.")

@@ -45,6 +45,8 @@ def train(
 ) -> Any:
     """``trainer.train()`` for a Trainer with ``LRWatch(on_divergence="rescue")`` among its callbacks.
 
+    One with an `LRWatch` that does anything else is trained as ``trainer.train()`` would.
+
     Where the run diverges it goes back to the last whole checkpoint with finite weights that lies before the fault: a margin
     of a tenth of the steps up to there (4 to 100) before it, if there is one. The checkpoints behind it are moved into a
     folder ``rescued-1`` (2, 3, ...). It goes on to the same ``max_steps``, without the batches that did it where the
@@ -72,24 +74,26 @@ def train(
     >>> train(trainer)  # doctest: +SKIP
 
     Raises:
-        ValueError: before anything is spent: without such a callback, under FSDP and DeepSpeed, where checkpoints cannot be
-            gone back to, and for a schedule whose peak cannot be lowered.
+        ValueError: before anything is spent: without an `LRWatch`; for a rescue under FSDP and DeepSpeed, where checkpoints
+            cannot be gone back to, and for a schedule whose peak cannot be lowered.
     """
     watch = _watch(trainer)
+    if watch is None:
+        return trainer.train(resume_from_checkpoint, ignore_keys_for_eval=ignore_keys_for_eval)
     _check(trainer, keep_start)
     checkpoint = _checkpoint(trainer, resume_from_checkpoint)
     return _Rescuing(trainer, watch, checkpoint, keep_start).train(ignore_keys_for_eval)
 
 
-def _watch(trainer: Any) -> LRWatch:
+def _watch(trainer: Any) -> LRWatch | None:
+    """The one that rescues; None where there is one that does something else."""
     watches = [one for one in trainer.callback_handler.callbacks if isinstance(one, LRWatch)]
-    found = next((one for one in watches if one.on_divergence == "rescue"), None)
-    if found is None:
+    if not watches:
         raise ValueError(
             "hf_lrsched.train rescues a run that diverges, which LRWatch(on_divergence='rescue') has to tell it; add that to "
             "the Trainer's callbacks, or call trainer.train()"
         )
-    return found
+    return next((one for one in watches if one.on_divergence == "rescue"), None)
 
 
 def _check(trainer: Any, keep_start: bool) -> None:

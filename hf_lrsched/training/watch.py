@@ -284,8 +284,18 @@ class LRWatch(Listener):
             if aloud:
                 logger.warning("%s", text)
                 self._note(state.global_step, kind, text, title="LRWatch", attention=True)
-                if kind == "rescue" and self._diagnosis is not None:  # the recorder's file tells the rules of it as well
-                    self._diagnosis.happened(Event(state.global_step, kind, text))
+                self._show(state, kind, text)
+
+    def remember(self, state: TrainerState, kind: str, text: str) -> None:
+        """Puts what was done before into the recorder's file, without a word."""
+        if state.is_world_process_zero:
+            if (recorder := self._recorder()) is not None:
+                recorder.note(state.global_step, kind, text)
+            self._show(state, kind, text)
+
+    def _show(self, state: TrainerState, kind: str, text: str) -> None:
+        if kind == "rescue" and self._diagnosis is not None:  # the recorder's file tells the rules of it as well
+            self._diagnosis.happened(Event(state.global_step, kind, text))
 
 
 def sentence(found: Finding) -> str:

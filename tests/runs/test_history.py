@@ -269,3 +269,12 @@ def test_a_csv_with_a_field_without_an_end_is_refused_in_a_sentence(tmp_path: Pa
     file.write_text('step,loss\n1,"' + "x" * 200_000)
     with pytest.raises(ValueError, match="could not be read"):
         read_history(file)
+
+
+def test_a_word_is_no_loss(tmp_path: Path) -> None:
+    file = tmp_path / "log.csv"
+    file.write_text("step,loss\n1,3\n2,nan\n3,abc\n4,2\n")
+    history = read_history(file)
+    assert history.step.tolist() == [1, 2, 4]
+    assert np.isnan(history.loss[1])
+    assert history.logged.all()

@@ -419,11 +419,17 @@ def test_two_processes_are_rescued_together(tmp_path: Path) -> None:
 
 
 def test_without_its_watch_it_is_refused(tmp_path: Path) -> None:
-    for others in ([], [LRWatch()], [LRWatch(on_divergence="stop")]):
-        made = regression(tmp_path / "run", *others)
-        with pytest.raises(ValueError, match=r"LRWatch\(on_divergence='rescue'\) has to tell it; add that to the Trainer's"):
-            train(made)
+    made = regression(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"LRWatch\(on_divergence='rescue'\) has to tell it; add that to the Trainer's"):
+        train(made)
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_with_another_action_it_only_trains(tmp_path: Path) -> None:
+    made = regression(tmp_path / "run", LRWatch(on_divergence="stop"), high=0.1, max_steps=100)
+    train(made)
+    assert made.state.global_step == 100
+    assert not (tmp_path / "run" / "checkpoint-0").exists()
 
 
 @pytest.mark.parametrize(

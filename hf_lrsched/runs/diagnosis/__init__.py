@@ -78,10 +78,15 @@ class Diagnosis:
 
     def _kept(self, new: list[Finding]) -> list[Finding]:
         """Those that are told: what comes behind an explosion is its consequence."""
-        kept = [found for found in new if not (self._exploded and found.attention and found.symptom in _CONSEQUENCES)]
+        kept = [found for found in new if not (self._exploded and _follows(found))]
         self._exploded |= any(found.symptom == "explodes" and found.attention for found in kept)
         self.findings += kept
         return kept
+
+
+def _follows(found: Finding) -> bool:
+    """Whether it only tells what an explosion does to a run: a curve without a shape, or an end before its time."""
+    return (found.attention and found.symptom in _CONSEQUENCES) or found.cause == "stopped early"
 
 
 def points(run: History) -> list[Point]:

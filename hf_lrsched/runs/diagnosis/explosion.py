@@ -179,10 +179,10 @@ class Diverges(Rule):
         if len(sight.first) < _CALM or not math.isfinite(sight.lowest):
             return []
         if math.isnan(self._start):
-            self._start = median(sight.first[:_CALM])
+            self._start = min(sight.first[0], median(sight.first[:_CALM]))  # a first update may have thrown the others up
         start = self._start
         bar = sight.lowest + GAIN * max(start - sight.lowest, 0.0)
-        if point.loss <= bar or point.loss <= bar + SIGMAS * (noise := calm_scale(sight)):
+        if point.loss <= bar or point.loss <= bar + SIGMAS * (noise := calm_scale(sight)) or _nothing(point, sight, noise):
             if len(self._last) == self._last.maxlen and median(self._last) <= bar:
                 self._onset = None
             return []
@@ -206,11 +206,16 @@ class Diverges(Rule):
             since=likely.since,
             title="the loss has diverged",
             evidence=f"the median of the last {len(self._last)} losses is {now:.4g}; the lowest was {sight.lowest:.4g} (step "
-            f"{sight.lowest_at}), the first {start:.4g}, the noise of one {self._noise:.2g}; {likely.told}",
+            f"{sight.lowest_at}), the start {start:.4g}, the noise of one {self._noise:.2g}; {likely.told}",
             advice=likely.advice,
             factor=likely.factor,
             confidence=likely.confidence,
         )
+
+
+def _nothing(point: Point, sight: Sight, noise: float) -> bool:
+    """Whether the loss began at nothing and has gained nothing, so that there is none to lose."""
+    return point.loss <= sight.nothing and sight.first[0] - sight.lowest <= SIGMAS * noise
 
 
 class _Cause(NamedTuple):
@@ -274,4 +279,4 @@ def steps(count: int) -> str:
 
 
 def _lower(factor: float = LOWER) -> str:
-    return f"go on from a checkpoint before it with the peak divided by {rounded(1 / factor)}"
+    return f"go on from a checkpoint before it with the peak divided by {rounded(1 / factor)} or more"

@@ -41,7 +41,7 @@ class BeginsWorse(Rule):
         ):
             return []
         first, guessing = sight.losses.median, math.log(setting.vocabulary)
-        if not first > WORSE * guessing:
+        if not min(first, *sight.first[:1]) > WORSE * guessing:  # the very first is before any update
             return []
         return [
             Finding(
@@ -50,11 +50,11 @@ class BeginsWorse(Rule):
                 step=point.step,
                 since=sight.begun,
                 title="the model begins worse than guessing",
-                evidence=f"the median of the first {_FIRST} losses is {first:.3f}; guessing among {setting.vocabulary} "
-                f"tokens is {guessing:.3f}, and the model's weights are not random",
+                evidence=f"the first loss is {sight.first[0]:.3f} and the median of {_FIRST} is {first:.3f}; "
+                f"guessing among {setting.vocabulary} tokens is {guessing:.3f}, and the model's weights are not random",
                 advice="see that labels are the inputs themselves (the model shifts them) and that the tokenizer is the "
-                "model's own; the learning rate is not the cause",
-                confidence="high",
+                "model's own, unless the data are unlike any that it was trained on; no learning rate has acted by then",
+                confidence="medium",
             )
         ]
 

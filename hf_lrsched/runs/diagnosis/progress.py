@@ -21,6 +21,8 @@ from .verdict import LIMITS, Known, verdict
 Floats = npt.NDArray[np.float64]
 
 ASKED = (0.1, 0.3)  # shares of the run; and its end
+EARLY = (20, 50)  # points, after which a jump of the first updates is told: two thirds that blow up do so by then
+_BEHIND = 2.0  # times a warm-up's length
 _WARM = 0.95  # of the peak: a schedule that has been there has warmed up
 _THROWN = ("jump", "rise")
 _RISEN = 1.1  # times the first losses, at which it has begun to rise (diagnosis.md, fact 1: 1.07 to 1.15)
@@ -46,6 +48,8 @@ class LearningRate(Rule):
     def see(self, point: Point, sight: Sight) -> list[Finding]:
         """At its times, what the curve says."""
         steps = sight.setting.steps
+        if not self._said and sight.count in EARLY:
+            return self._ask(sight, 0.0)
         if self._said or self._asked >= len(ASKED) or not steps or point.step < ASKED[self._asked] * steps:
             return []
         done = self._done(point, sight)
@@ -66,9 +70,9 @@ class LearningRate(Rule):
         setting = sight.setting
         if not setting.steps:
             return None
-        if setting.schedule is None:
-            lr = point.lrs[0] if point.lrs else math.nan
-            return point.step / setting.steps if not lr < _WARM * sight.highest_lr else None
+        if setting.schedule is None:  # of whatever decays more is spent than that, once its warm-up is well behind
+            behind = sight.peak_at == sight.begun or point.step >= _BEHIND * sight.peak_at
+            return point.step / setting.steps if behind else None
         self._spent = self._spent or spent(setting)
         return None if self._spent is None else float(np.interp(point.step, *self._spent))
 
@@ -82,7 +86,7 @@ class LearningRate(Rule):
             done, last.step - sight.begun + 1, _begins_untrained(sight), beyond(sight.setting, last), _constant(sight)
         )
         found = verdict(curve, known, self.limits)
-        if found is None:
+        if found is None or (not done and found.sign != "jump"):  # a rise may come back
             return []
         self._said = True
         factor, evidence = found.factor, found.evidence
@@ -138,7 +142,8 @@ _TITLES = {
 
 def _begins_untrained(sight: Sight) -> bool:
     """Whether the first loss that was seen is that of random weights: and no mean over many."""
-    return bool(sight.setting.untrained) and sight.setting.averaged == 1
+    setting = sight.setting
+    return bool(setting.untrained) and setting.averaged == 1 and not setting.adapters  # those of a random base learn little
 
 
 def _constant(sight: Sight) -> bool:

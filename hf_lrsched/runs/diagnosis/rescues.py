@@ -6,22 +6,26 @@ from .finding import Finding
 from .rule import Rule
 from .sight import Sight
 
+_BATCHES = "look at those batches: labels, length, overflow in the loss"
+
 
 class Rescued(Rule):
     """The run went back, and on under a lower peak or without certain batches (`training.rescue`)."""
 
     def over(self, sight: Sight) -> list[Finding]:
         """Each time that it did."""
-        last = sight.points[-1].step if sight.points else 0
+        peak = f"{sight.highest_lr:.3g}"
         return [
             Finding(
                 "explodes",
                 "rescued",
-                step=max(last, event.step),
+                step=event.step,
                 since=event.step,
                 title="the run diverged and was rescued",
                 evidence=event.text,
-                advice="nothing for this run; the next one is better begun at the peak that it ended with",
+                advice=_BATCHES
+                if "without the batches" in event.text
+                else f"begin the next run at the peak of this one's end, {peak}",
                 confidence="high",
                 attention=False,
             )

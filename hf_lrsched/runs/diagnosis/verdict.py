@@ -166,7 +166,7 @@ def _stuck(curve: Shape, known: Known, limits: Limits) -> Verdict | None:
 
 def _too_low(curve: Shape, known: Known, limits: Limits) -> Verdict | None:
     """Never thrown up, still falling, and not far."""
-    if _rises(curve) or curve.level > _FROM or curve.low < curve.level - max(_SEEN, 3 * curve.noise):
+    if known.beyond or _rises(curve) or curve.level > _FROM or curve.low < curve.level - max(_SEEN, 3 * curve.noise):
         return None
     few = known.steps < FEW
     last, before = curve.drops[:2]
@@ -202,7 +202,7 @@ def _straight(curve: Shape, known: Known) -> Verdict | None:
     """A fall along a straight line, which has not begun to bend at the run's end."""
     clear = curve.fall > _CLEAR * curve.noise or curve.trend > 2 * _CLEAR
     straight = all(low <= drop <= high for drop, (low, high) in zip(curve.drops, _LINE, strict=False))
-    if known.done < _WHOLE or _rises(curve) or not clear or not straight or curve.level < 0.5:
+    if known.done < _WHOLE or known.beyond or _rises(curve) or not clear or not straight or curve.level < 0.5:
         return None
     last, before = curve.drops[:2]
     told = f"{last:.0%} of the fall came in the last half of what was trained and {before:.0%} in the quarter before it: it "

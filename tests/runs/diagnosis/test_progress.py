@@ -28,7 +28,7 @@ def asked(run: History, monkeypatch: pytest.MonkeyPatch) -> list[Known]:
     times: list[Known] = []
     monkeypatch.setattr(progress, "verdict", lambda curve, known, limits: times.append(known))
     assert found(run, LearningRate) == []
-    return times
+    return [one for one in times if one.done]  # without the early looks for a jump
 
 
 # When
@@ -178,3 +178,34 @@ def test_losses_that_are_lost_leave_no_curve() -> None:
 @pytest.mark.parametrize("cut", [64, 100, 150, 179])
 def test_a_file_that_ends_before_a_tenth_of_its_run(cut: int) -> None:
     assert found(history(SLOW[:cut], PEAK, **KNOWN), LearningRate) == []
+
+
+# What a stranger ran
+
+
+def test_a_jump_of_the_first_updates_is_told_at_once_under_a_schedule_that_nobody_knows() -> None:
+    losses = [4.7, 314.0, *np.linspace(400, 2000, STEPS - 2).tolist()]
+    run = history(losses, lambda step: PEAK * (1 - step / STEPS), total=STEPS)  # Transformers' linear, no warm-up
+    (one,) = findings(run, LearningRate)
+    assert (one.symptom, one.cause, one.step) == ("explodes", "lr too high", 21 - 1)
+
+
+def test_a_decay_without_a_plan_is_asked_at_a_tenth() -> None:
+    run = history(thrown(1.5, at=5, then=0.7).tolist(), lambda step: PEAK * (1 - step / STEPS), **KNOWN)
+    (one,) = findings(run, LearningRate)
+    assert one.step <= 0.1 * STEPS
+
+
+def test_a_warm_up_without_a_plan_waits_until_it_is_well_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = history(line(0.5).tolist(), lambda step: PEAK * min(step / 400, 1.0), **KNOWN)
+    assert min(one.steps for one in asked(run, monkeypatch)) >= 799
+
+
+def test_nobody_is_told_to_raise_a_rate_that_is_far_beyond() -> None:
+    hot: dict[str, Any] = {"facts": {"optimizer": "AdamW", "untrained": True}, "total": STEPS, "peak": (0.1,)}
+    assert found(history(SLOW, 0.1, **hot), LearningRate) == []
+
+
+def test_adapters_on_random_weights_are_not_asked_how_far_they_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = {"optimizer": "AdamW", "untrained": True, "adapters": True}
+    assert not any(one.untrained for one in asked(history(SLOW, total=STEPS, facts=facts), monkeypatch))
