@@ -45,7 +45,7 @@ class NothingMoves(Rule):
             return []
         if not self._same:
             self._loss = point.loss
-        self._moved = point.loss != self._loss
+        self._moved = point.loss != self._loss or (point.loss == 0 < point.grad_norm)  # a policy's may be 0, and train
         self._same += 1
         needed = SAME if sight.setting.recorded else SAME_LOGGED
         at_work = sight.highest_lr > 0 or math.isnan(point.lrs[0] if point.lrs else math.nan)  # an LR of 0 is another rule's

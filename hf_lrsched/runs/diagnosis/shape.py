@@ -90,9 +90,9 @@ def shape(sight: Sight) -> Shape | None:
     """The shape of what `sight` has seen.
 
     None where too little was seen, or where the loss is no quantity with a zero: ratios of losses that are negative say
-    nothing.
+    nothing, nor do those to a loss that began at nothing (`Sight.nothing`).
     """
-    if len(sight.first) < 3 or len(sight.blocks) < _LEAST:
+    if len(sight.first) < 3 or len(sight.blocks) < _LEAST or sight.blocks[-1][1] <= sight.nothing:
         return None
     first = np.asarray(sight.first, dtype=np.float64)
     start, third = float(first[0]), float(np.median(first[:3]))  # the higher of them, as some fall far within three steps

@@ -189,6 +189,19 @@ class Sight:
         return 1.4826 * self.jitter.median / math.sqrt(6)
 
     @property
+    def nothing(self) -> float:
+        """What a loss must be above, to say that it rose: a policy's begins at 0, and is to rise as the policy moves.
+
+        That is infinite for a loss that begins at 0, or has been below it, and for a language model that begins at a
+        hundredth of the loss of guessing a tenth of it, where the best of others begin (`learned`). Else there is no such
+        bound: minus infinity.
+        """
+        first, guessing = self.first[0] if self.first else math.nan, math.log(max(self.setting.vocabulary, 1))
+        if first <= 0 or min(self.first, default=0.0) < 0:
+            return math.inf
+        return 0.1 * guessing if first < 0.01 * guessing else -math.inf
+
+    @property
     def peak(self) -> float:
         """The LR that the first group is to reach; after a rescue the highest since, as it was lowered."""
         lowered = any(event.kind == "rescue" for event in self.events)

@@ -1,4 +1,4 @@
-"""Losses that begin at nothing and are to rise, as those of policies do (TRL's GRPO: beta times the divergence from where it was)."""
+"""Losses that begin at nothing and are to rise, as those of policies do (GRPO: beta times how far it has moved)."""
 
 from __future__ import annotations
 
