@@ -80,7 +80,7 @@ def test_a_finding_is_told_with_all_that_it_holds_within_the_terminal(tmp_path: 
     done = call(state(tmp_path / "a.json", {9: 9.0, 12: 7.0}), env={"COLUMNS": "75"})
     assert done.exit_code == 1
     lines = done.output.splitlines()
-    assert lines[0] == "a.json: needs attention: spike at step 89; 1 finding expected"
+    assert lines[0] == "a.json: needs attention: spike at step 89; 1 worth knowing"
     assert [line.split() for line in lines[2:4]] == [
         ["#", "steps", "symptom", "likely", "cause", "peak", "LR", "confidence"],
         ["1", "89-90", "spike", "bad", "batch", "x", "0.5", "high", "needs", "attention"],
@@ -90,7 +90,7 @@ def test_a_finding_is_told_with_all_that_it_holds_within_the_terminal(tmp_path: 
         "   evidence  5 before it.",
         "   to do     Look at the batch. Look at the batch. Look at the batch. Look",
     ]
-    assert sum(line.endswith("expected") for line in lines[3:]) == 1
+    assert sum(line.endswith("worth knowing") for line in lines[3:]) == 1
     assert max(map(len, lines)) <= 75
 
 
@@ -122,8 +122,8 @@ def test_the_exit_code_is_1_where_a_run_needs_attention_or_cannot_be_read(
     ("text", "words"),
     [
         ("step,eval_loss\n1,2\n", "cannot tell: it holds no training loss"),
-        ("step,loss\n" + "".join(f"{i},2\n" for i in range(5)), "cannot tell: it holds only 5 training losses"),
-        ("step,loss\n1,2\n", "cannot tell: it holds only 1 training loss"),
+        ("step,loss\n" + "".join(f"{i},2\n" for i in range(5)), "cannot tell: it holds only 5 training losses, where 32 are needed"),
+        ("step,loss\n1,2\n", "cannot tell: it holds only 1 training loss, where 32 are needed"),
     ],
 )
 def test_a_run_of_which_nothing_can_be_told_says_so(text: str, words: str, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_many_runs_are_a_table_and_the_details_of_those_that_need_attention(tmp_
     assert [line for line in lines if "needs attention:" in line] == [
         "4.json: needs attention: spike at step 49, spike at step 69"
     ]
-    assert not any("expected" in line for line in lines)
+    assert not any("worth knowing" in line for line in lines)
 
 
 @pytest.mark.parametrize("depth", ["", "deeper/still"])

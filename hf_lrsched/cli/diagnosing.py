@@ -108,7 +108,8 @@ def _doubt(history: History) -> str:
     losses = int(np.isfinite(history.loss).sum())
     if losses >= _FEWEST:
         return ""
-    return f"cannot tell: it holds {f'only {losses}' if losses else 'no'} training loss{'es' * (losses > 1)}"
+    held = f"only {losses} training loss{'es' * (losses > 1)}, where {_FEWEST} are needed" if losses else "no training loss"
+    return f"cannot tell: it holds {held}"
 
 
 def _below(given: Path) -> list[Path]:

@@ -82,7 +82,7 @@ def says(run: Seen) -> str:
         return f"{run.name}: {run.doubt or 'nothing needs attention'}"
     looked = [f"{one.symptom} at step {one.since}" for one in run.found if one.attention]
     expected = len(run.found) - len(looked)
-    rest = f"{expected} finding{'s' * (expected > 1)} expected" if expected else ""
+    rest = f"{expected} worth knowing" if expected else ""
     said = f"needs attention: {', '.join(looked)}" if looked else "nothing needs attention"
     return f"{run.name}: {said}{f'; {rest}' if rest else ''}"
 
@@ -241,7 +241,7 @@ def _number(axes: Axes, x: float, y: float, number: int, colour: str, where: Tra
 
 def _row(one: Finding) -> tuple[str, ...]:
     factor = "-" if one.factor is None else f"x {one.factor:.2g}"
-    return steps(one), one.symptom, one.cause, factor, one.confidence, "needs attention" if one.attention else "expected"
+    return steps(one), one.symptom, one.cause, factor, one.confidence, "needs attention" if one.attention else "worth knowing"
 
 
 def _surely(one: Finding) -> str:

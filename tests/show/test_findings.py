@@ -65,8 +65,8 @@ def test_nothing_found_is_no_table() -> None:
     [
         ((), "", "a: nothing needs attention"),
         ((), "cannot tell: it holds no training loss", "a: cannot tell: it holds no training loss"),
-        ((RESTART,), "", "a: nothing needs attention; 1 finding expected"),
-        ((RESTART, JUMP, RESTART), "", "a: needs attention: spike at step 40; 2 findings expected"),
+        ((RESTART,), "", "a: nothing needs attention; 1 worth knowing"),
+        ((RESTART, JUMP, RESTART), "", "a: needs attention: spike at step 40; 2 worth knowing"),
     ],
 )
 def test_a_run_in_one_line(found: tuple[Finding, ...], doubt: str, line: str) -> None:

@@ -22,6 +22,7 @@ OCTAVES = 7  # the last is half of what was seen, the seventh a hundredth: there
 _LEAST = 8  # blocks of which anything is told
 _NO_FALL = 0.02  # of the first loss: a fall that is smaller is no measure for others
 _CHANCE = 6.0  # times the noise of a single loss, by which the first may be low by chance
+_MOST = 2.0  # times it, at most: what is thrown up is noisy too
 _ABOUT = 0.2  # an octave's edge is the median of the blocks within so much of it
 
 
@@ -43,6 +44,7 @@ class Shape:
         spread: highest less lowest block in the last seven eighths, over `start`.
         noise: of a block in them, over `start`; NaN for fewer than six.
         shaky: the same of the first losses, and single: of one of the last losses.
+        tail: the highest of the last losses, over `start`: what one reaches by chance.
         trend: how far a straight line through the blocks falls, in its standard errors.
         seen: blocks in all.
     """
@@ -60,6 +62,7 @@ class Shape:
     noise: float
     shaky: float
     single: float
+    tail: float
     trend: float
     seen: int
 
@@ -96,7 +99,7 @@ def shape(sight: Sight) -> Shape | None:
         return None
     first = np.asarray(sight.first, dtype=np.float64)
     start, third = float(first[0]), float(np.median(first[:3]))  # the higher of them, as some fall far within three steps
-    start = third if start < third <= start + _CHANCE * sight.noise else start
+    start = third if start < third <= min(start + _CHANCE * sight.noise, _MOST * start) else start
     loss, time = np.asarray(sight.blocks, dtype=np.float64)[:, [1, 3]].T
     if not (start > 0 and loss.min() >= 0 and time[-1] > 0):
         return None
@@ -119,6 +122,7 @@ def shape(sight: Sight) -> Shape | None:
         noise=_noise(late),
         shaky=_noise(first / start),
         single=sight.noise / start,
+        tail=sight.losses.quantile(1.0) / start,
         trend=_trend(loss, time),
         seen=len(loss),
     )
