@@ -122,7 +122,10 @@ def test_the_exit_code_is_1_where_a_run_needs_attention_or_cannot_be_read(
     ("text", "words"),
     [
         ("step,eval_loss\n1,2\n", "cannot tell: it holds no training loss"),
-        ("step,loss\n" + "".join(f"{i},2\n" for i in range(5)), "cannot tell: it holds only 5 training losses, where 32 are needed"),
+        (
+            "step,loss\n" + "".join(f"{i},2\n" for i in range(5)),
+            "cannot tell: it holds only 5 training losses, where 32 are needed",
+        ),
         ("step,loss\n1,2\n", "cannot tell: it holds only 1 training loss, where 32 are needed"),
     ],
 )
