@@ -46,7 +46,7 @@ def batches(trainer: Trainer, change: Callable[[dict[str, Any]], dict[str, Any]]
         hit = model.training and at in (0, trainer.state.global_step + 1)
         return whole(model, change(dict(inputs)) if hit else inputs, *args, **kwargs)
 
-    trainer.compute_loss = compute_loss  # type: ignore[method-assign]
+    trainer.compute_loss = compute_loss  # type: ignore[method-assign]  # of this Trainer alone
 
 
 def losses(trainer: Trainer, factor: float, at: int) -> None:
@@ -57,7 +57,7 @@ def losses(trainer: Trainer, factor: float, at: int) -> None:
         loss = whole(model, *args, **kwargs)
         return loss * factor if model.training and trainer.state.global_step + 1 == at else loss
 
-    trainer.compute_loss = compute_loss  # type: ignore[method-assign]
+    trainer.compute_loss = compute_loss  # type: ignore[method-assign]  # of this Trainer alone
 
 
 def garbage(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def step_twice(trainer: Trainer, step: int) -> None:
 
 def freeze(trainer: Trainer, step: int) -> None:
     """All but the last parameter, as a filter on names that misses does."""
-    *others, _ = [p for p in trainer.model.parameters() if p.requires_grad]  # type: ignore[union-attr]
+    *others, _ = [p for p in trainer.model.parameters() if p.requires_grad]  # type: ignore[union-attr]  # there is a model
     for parameter in others:
         parameter.requires_grad_(False)
 

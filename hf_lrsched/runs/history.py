@@ -66,7 +66,7 @@ class History:
         arguments: the run's settings in Trainer's words, where the source says.
         total: steps that the run was to take, 0 where the source does not say.
         facts: of model and optimizer, where the source says: ``optimizer``, ``untrained``, ``trainable``, ``adapters``,
-            ``vocabulary``, ``labels``.
+            ``processes``, ``vocabulary``, ``labels``.
         began: groups, peak, schedule, arguments and total of its beginning, where the run was resumed since and these are
             of the last resume.
         source: the file.

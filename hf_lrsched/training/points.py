@@ -9,6 +9,7 @@ What it does not know: what is done with the points (`recorder` writes them, `wa
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -44,7 +45,7 @@ class Taken(NamedTuple):
         return Point(self.step, loss, self.lrs, norm, self.skipped, self.phase, self.loss is not None, momentum)
 
 
-class Listener(TrainerCallback):
+class Listener(TrainerCallback, ABC):
     """A callback that is told of every optimizer step, some at a time: `took` is called with them on every process.
 
     Args:
@@ -61,9 +62,9 @@ class Listener(TrainerCallback):
         self._gathered = Gathered()
         self._listeners: list[Listener] = [self]
 
+    @abstractmethod
     def took(self, points: list[Taken]) -> None:
         """The next steps, in order."""
-        raise NotImplementedError
 
     # What host.py hands on
 
@@ -218,7 +219,9 @@ class Gathered:
 def head(args: TrainingArguments, state: TrainerState, scheduler: Any, optimizer: Any, model: Any) -> dict[str, Any]:
     """What is known of a run as it begins, or goes on, in plain JSON types."""
     groups = optimizer.param_groups
-    known = {"facts": facts(model, optimizer)} if not state.global_step else {}  # weights of a checkpoint are trained ones
+    processes = {"processes": args.world_size * max(1, args.n_gpu)}  # as many batches an update, with DataParallel's
+    begins = not state.global_step  # weights of a checkpoint are trained ones
+    known = {"facts": facts(model, optimizer) | processes} if begins else {}
     return {
         **known,
         "total": state.max_steps,

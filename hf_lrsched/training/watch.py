@@ -340,8 +340,8 @@ def _replayed(diagnosis: Diagnosis, run: History | None, until: int) -> list[Fin
     if run is not None:
         moments += [(one.step, 0, lambda one=one: diagnosis.see(one)) for one in points(run)]  # type: ignore[misc]  # bound
         for step, loss in zip(run.eval_step.tolist(), run.eval_loss.tolist(), strict=True):
-            moments.append((step, 1, lambda step=step, loss=loss: diagnosis.evaluated(step, loss)))  # type: ignore[misc]
-        moments += [(one.step, 2, lambda one=one: diagnosis.happened(one)) for one in run.events]  # type: ignore[misc]
+            moments.append((step, 1, lambda step=step, loss=loss: diagnosis.evaluated(step, loss)))  # type: ignore[misc]  # as above
+        moments += [(one.step, 2, lambda one=one: diagnosis.happened(one)) for one in run.events]  # type: ignore[misc]  # as above
     found: list[Finding] = []
     for step, _, tell in sorted(moments, key=lambda moment: moment[:2]):
         if step <= until:

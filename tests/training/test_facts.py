@@ -69,7 +69,7 @@ def test_every_layer_counts(layer: torch.nn.Module) -> None:
     model = small(layer, torch.nn.LayerNorm(4))
     assert untrained(model) is True
     with torch.no_grad():
-        layer.weight[0] = 1.01  # type: ignore[operator]
+        layer.weight[0] = 1.01  # type: ignore[operator]  # a weight, not a module
     assert untrained(model) is False
 
 

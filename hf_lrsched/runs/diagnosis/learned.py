@@ -80,34 +80,41 @@ class NothingLearned(Rule):
 
     def _guesses(self, sight: Sight, last: int, now: float) -> Finding:
         labels = sight.setting.labels
-        frozen = is_frozen(sight)
-        return Finding(
-            "slow",
-            "nothing trainable" if frozen else "unknown",
-            step=last,
-            since=sight.begun,
-            title="the model is no better than guessing",
-            evidence=f"the loss ends at {now:.3f}; guessing among {labels} labels is {math.log(labels):.3f}{_share(sight)}",
-            advice=_UNFREEZE if frozen else "look whether labels belong to their inputs; then run a range test (find_lr)",
-            confidence="medium" if frozen else "low",
+        return _said(
+            sight,
+            last,
+            "the model is no better than guessing",
+            f"the loss ends at {now:.3f}; guessing among {labels} labels is {math.log(labels):.3f}",
+            "look whether labels belong to their inputs; then run a range test (find_lr)",
+            attention=True,
         )
 
     def _hardly(self, sight: Sight, last: int, fall: float, error: float) -> Finding:
-        frozen = is_frozen(sight)
-        return Finding(
-            "slow",
-            "nothing trainable" if frozen else "unknown",
-            step=last,
-            since=sight.begun,
-            title="the loss has hardly moved",
-            evidence=f"a straight line through all losses falls by {fall:.1%} of the first, +- {error:.1%}{_share(sight)}",
-            advice=_UNFREEZE
-            if frozen
-            else "nothing, where the model knew the data; else a rate that is too low, frozen weights or wrong labels, "
-            "which the curve does not tell apart: a range test (find_lr) does",
-            confidence="medium" if frozen else "low",
-            attention=frozen,
+        return _said(
+            sight,
+            last,
+            "the loss has hardly moved",
+            f"a straight line through all losses falls by {fall:.1%} of the first, +- {error:.1%}",
+            "nothing, where the model knew the data; else a rate that is too low, frozen weights or wrong labels, which the "
+            "curve does not tell apart: a range test (find_lr) does",
+            attention=False,
         )
+
+
+def _said(sight: Sight, last: int, title: str, evidence: str, advice: str, *, attention: bool) -> Finding:
+    """Nothing is learned: as hardly a parameter is trained, or for no reason that is known."""
+    frozen = is_frozen(sight)
+    return Finding(
+        "slow",
+        "nothing trainable" if frozen else "unknown",
+        step=last,
+        since=sight.begun,
+        title=title,
+        evidence=evidence + (f"; {sight.setting.trainable:.2%} of the parameters are trained" if frozen else ""),
+        advice=_UNFREEZE if frozen else advice,
+        confidence="medium" if frozen else "low",
+        attention=attention or frozen,
+    )
 
 
 _UNFREEZE = "see which parameters require a gradient (requires_grad), and unfreeze those that should learn"
@@ -117,11 +124,6 @@ def is_frozen(sight: Sight) -> bool:
     """Whether fewer parameters are trained than anybody means to."""
     setting = sight.setting
     return setting.trainable is not None and setting.trainable < FROZEN and not setting.adapters
-
-
-def _share(sight: Sight) -> str:
-    share = sight.setting.trainable
-    return f"; {share:.2%} of the parameters are trained" if share is not None and share < FROZEN else ""
 
 
 def line(time: npt.NDArray[np.float64], loss: npt.NDArray[np.float64]) -> tuple[float, float]:

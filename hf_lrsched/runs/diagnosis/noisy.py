@@ -4,7 +4,7 @@ Told apart by what the arguments say of the batch, and by whether the noise shri
 stays as it is at a low LR. Where neither tells, that is said. The losses of single micro-batches, which would tell it
 directly, are in no record.
 
-What it does not know: how many processes shared the batch, which no argument holds.
+What it does not know: how many tokens a sample has.
 """
 
 from __future__ import annotations
@@ -71,10 +71,11 @@ class HiddenByNoise(Rule):
         return [] if self._over else self._judge(sight)
 
     def _samples(self, sight: Sight) -> float:
-        """Samples an update on one process; infinite where that is not known."""
+        """Samples an update, on one process where their number is not known; infinite where neither is."""
         given = sight.setting.arguments
         size, parts = given.get("per_device_train_batch_size"), given.get("gradient_accumulation_steps", 1)
-        return float(size * parts) if isinstance(size, int) and isinstance(parts, int) and size * parts > 0 else math.inf
+        known = isinstance(size, int) and isinstance(parts, int) and size * parts > 0
+        return float(size * parts * max(sight.setting.processes, 1)) if known else math.inf
 
     def _judge(self, sight: Sight) -> list[Finding]:
         if len(self._high) < ENOUGH or len(sight.losses) < ENOUGH:
@@ -103,7 +104,8 @@ class HiddenByNoise(Rule):
             cause = "lr too high"
         averaged = sight.setting.averaged
         means = f" (told from means over {averaged} steps)" if averaged > 1 else ""
-        batch = f" An update rests on {samples:g} sample{'s' * (samples > 1)} a process." if samples <= FEW else ""
+        where = "" if sight.setting.processes else " a process"
+        batch = f" An update rests on {samples:g} sample{'s' * (samples > 1)}{where}." if samples <= FEW else ""
         tells = (
             "The LR has not come down for long enough to tell whether the noise does with it."
             if math.isnan(kept)
@@ -120,6 +122,7 @@ class HiddenByNoise(Rule):
             advice=_advice(cause, noise / fall),
             factor=0.5 if cause == "lr too high" else None,
             confidence="medium" if known or (cause != "unknown" and noise >= HIDES * fall) else "low",
+            attention=cause != "unknown",  # every batch of a classifier is as noisy
         )
 
 

@@ -51,6 +51,7 @@ class Setting:
         untrained: whether the model begins with random weights; None where that is not known.
         trainable: the share of the model's parameters that are trained; None where that is not known.
         adapters: whether those are adapters' (LoRA and the like).
+        processes: how many shared each update; 0 where that is not known.
         vocabulary, labels: how many tokens a language model, how many classes a classifier tells apart; 0 where not known.
     """
 
@@ -65,6 +66,7 @@ class Setting:
     untrained: bool | None = None
     trainable: float | None = None
     adapters: bool = False
+    processes: int = 0
     vocabulary: int = 0
     labels: int = 0
 
@@ -86,6 +88,7 @@ class Setting:
             untrained=_as(bool, run.facts.get("untrained")),
             trainable=_as(float, run.facts.get("trainable")),
             adapters=bool(run.facts.get("adapters")),
+            processes=_as(int, run.facts.get("processes")) or 0,
             vocabulary=_as(int, run.facts.get("vocabulary")) or 0,
             labels=_as(int, run.facts.get("labels")) or 0,
         )

@@ -56,6 +56,7 @@ FEW = 1000  # steps, below which `hardly` and `steady` are FEW_HARDLY and FEW_ST
 FEW_HARDLY, FEW_STEADY = 0.9, 0.25
 # Of the fall in the last three octaves: a straight line has 0.5, 0.25 and 0.125; one that bends has less and less.
 _LINE = ((0.4, 0.7), (0.15, 0.35), (0.0, 0.3))
+FEWEST_STRAIGHT = 400  # steps; the best of rates ends 100 of them on a line that took off a third
 _WHOLE = 0.95  # of the run: what a log of means leaves out at its end is no matter
 _FIRST_UPDATES = 3  # a single jump behind them is the rate's; a single one later may be a bad batch
 _STILL = 1.07  # the lower end of fact 1's range: a curve that stays below has not jumped
@@ -64,6 +65,9 @@ _ABOVE = 1.05  # of the first loss: whatever the labels are, a curve that ends a
 _MUCH = 1.5  # times the first loss, that wrong labels alone do not take it to
 _SEEN = 0.03  # of the first loss: a fall that is smaller may lie in the noise, and tells nothing of its own shape
 _CLEAR = 6  # times the noise of a block: the highest of fifty losses is 2.3 above their mean
+# Times the highest of the last losses, which a heavy tail reaches by chance: chosen on made-up fine-tunings (LOG.md).
+_REACHED = 1.4
+_LOW = 3  # times the noise of a single loss, that the first may lie low by chance
 _NOISE = 0.3  # of the fall: so much noise in a block, and its octaves tell nothing
 
 
@@ -109,8 +113,8 @@ def verdict(curve: Shape, known: Known, limits: Limits = LIMITS) -> Verdict | No
     """What `curve` says, or None where it does not tell."""
     found = _thrown(curve, known, limits)
     if found is None and known.untrained and known.done >= _EARLIEST:
-        found = _stuck(curve, known, limits) or _too_low(curve, known, limits)
-    return found or _straight(curve, known)
+        found = _stuck(curve, known, limits) or _too_low(curve, known, limits) or _straight(curve, known, limits)
+    return found
 
 
 _EITHER = "a rate that is too high, or labels that do not belong to the inputs"
@@ -127,13 +131,18 @@ def _thrown(curve: Shape, known: Known, limits: Limits) -> Verdict | None:
     clear = 1 + _CLEAR * (noise if curve.level > _ABOVE or rise > _MUCH else max(noise, curve.shaky))
     flat = rise > limits.rise and curve.floor > limits.flat
     rose = known.untrained and rise > limits.rose and curve.floor > limits.left
-    if not (rise > clear and (flat or rose)):
+    if _by_chance(rise, curve, known) or not (rise > clear and (flat or rose)):
         return None
     told = f"the loss rose to {rise:.3g} times {start}, and {curve.floor:.2f} of it is left"
     if limits.flat < curve.level < _ABOVE and rise < _MUCH and not known.beyond:
         return Verdict("unknown", "stopped", f"{told}: {_EITHER}", None, "low")
     told += "; good runs that rise so far are below 0.22 at a tenth of the run"
     return Verdict("too high", "rise", told, 0.1 if flat else 0.3)
+
+
+def _by_chance(rise: float, curve: Shape, known: Known) -> bool:
+    """Whether the last losses reach as high and are no higher: the first was low by chance, which random weights' is not."""
+    return not known.untrained and rise <= _REACHED * curve.tail and curve.level <= 1 + _LOW * curve.single
 
 
 def _stuck(curve: Shape, known: Known, limits: Limits) -> Verdict | None:
@@ -198,11 +207,12 @@ def _too_low(curve: Shape, known: Known, limits: Limits) -> Verdict | None:
     return None
 
 
-def _straight(curve: Shape, known: Known) -> Verdict | None:
+def _straight(curve: Shape, known: Known, limits: Limits) -> Verdict | None:
     """A fall along a straight line, which has not begun to bend at the run's end."""
     clear = curve.fall > _CLEAR * curve.noise or curve.trend > 2 * _CLEAR
+    least = limits.hardly if known.steps < FEWEST_STRAIGHT else 0.5  # of the first loss, that is left
     straight = all(low <= drop <= high for drop, (low, high) in zip(curve.drops, _LINE, strict=False))
-    if known.done < _WHOLE or known.beyond or _rises(curve) or not clear or not straight or curve.level < 0.5:
+    if known.done < _WHOLE or known.beyond or _rises(curve) or not clear or not straight or curve.level < least:
         return None
     last, before = curve.drops[:2]
     told = f"{last:.0%} of the fall came in the last half of what was trained and {before:.0%} in the quarter before it: it "

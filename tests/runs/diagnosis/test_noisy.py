@@ -43,7 +43,8 @@ def test_noise_that_goes_down_with_it_is_the_lrs() -> None:
 
 
 def test_where_it_does_not_tell() -> None:
-    assert found(noisy(lambda share: 0.4 + 0.3 * share), HiddenByNoise) == by("unknown")
+    told = found(noisy(lambda share: 0.4 + 0.3 * share), HiddenByNoise)
+    assert told == [("noisy", "unknown", False)]  # a healthy classifier is as noisy
     constant = np.asarray(falling(start=3, end=2, noise=0)) + np.random.default_rng(1).normal(0, 0.7, STEPS)
     (one,) = findings(history(constant.tolist()), HiddenByNoise)
     assert (one.cause, one.confidence) == ("unknown", "low")
@@ -59,6 +60,9 @@ def test_a_batch_that_is_known_to_be_tiny_is_told_before_the_decay() -> None:
     single = {**TINY, "per_device_train_batch_size": 1}
     assert found(noisy(lambda share: 0.2, arguments=single), HiddenByNoise) == by("batch too small")
     assert found(noisy(lambda share: 0.2, arguments={**single, "gradient_accumulation_steps": 8}), HiddenByNoise) == []
+    assert found(noisy(lambda share: 0.2, arguments=single, facts={"processes": 8}), HiddenByNoise) == []
+    (one,) = findings(noisy(lambda share: 0.7, arguments=single, facts={"processes": 2}), HiddenByNoise)
+    assert "rests on 2 samples." in one.evidence
 
 
 def test_in_a_trainers_log_the_noise_is_put_back_to_one_step() -> None:

@@ -72,7 +72,7 @@ SIGNS: dict[str, tuple[Any, dict[str, Any], tuple[str, str]]] = {
     "hardly moved to the end": (line(0.9), {}, ("too low", "hardly moved")),
     "did not move at all": (np.full(STEPS, 3.0) + noise(), {"done": 0.1}, ("too low", "hardly moved")),
     "still falling": (line(0.4), {}, ("too low", "still falling")),
-    "straight": (line(0.9), {"untrained": False}, ("too low", "straight")),
+    "straight": (line(0.7), {"constant": False}, ("too low", "straight")),
 }
 
 
@@ -114,6 +114,8 @@ NEAR: dict[str, tuple[Any, dict[str, Any]]] = {
     "still falling, while the rate decays": (line(0.4), {"constant": False}),
     "still falling at a third": (line(0.4), {"done": 0.3}),
     "straight at a third": (line(0.6), {"done": 0.3}),
+    "straight, and trained before": (line(0.9), {"untrained": False}),
+    "straight in a hundred steps": (line(0.63, steps=100), {"steps": 100, "constant": False}),
     "bends": (3.0 * (0.7 + 0.3 * np.exp(-AT / 400)) + noise(), {"untrained": False}),
     "straight within its noise": (line(0.995, sigma=0.1), {"untrained": False}),
 }
