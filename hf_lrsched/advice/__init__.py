@@ -1,0 +1,1 @@
+"""What to use: cited figures first, then the code that reads them."""
