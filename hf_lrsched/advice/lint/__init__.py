@@ -1,0 +1,53 @@
+"""What is wrong with a training configuration before it runs: `lint` for files and folders, `judge` for one configuration.
+
+Files of which nothing is known, and keys of which nothing is known, are passed over in peace. Nothing is imported, executed
+or unpickled to read a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from .configuration import Configuration, Setting, Steps
+from .reading import configurations, files_of
+from .remark import Fix, Remark
+from .rule import Example, Rule
+from .rules import RULES
+
+__all__ = ["RULES", "Configuration", "Example", "Fix", "Remark", "Rule", "Setting", "Steps", "judge", "lint"]
+
+
+def lint(paths: str | Path | Iterable[str | Path], *, rules: Sequence[type[Rule]] | None = None) -> list[Remark]:
+    """What is wrong with the training configurations in files and folders, by file and line.
+
+    Args:
+        paths: files, and folders that are read with all below them; hidden folders are left out. Known are YAML, JSON, and
+            shell scripts that start a training, of Transformers, TRL, axolotl, LLaMA-Factory, torchtune, litgpt,
+            DeepSpeed, accelerate and this project.
+        rules: by default all that are listed in `RULES`.
+
+    Raises:
+        FileNotFoundError: for a path that is not there.
+    """
+    remarks: list[Remark] = []
+    for group in configurations(files_of(paths)):
+        remarks += group.unreadable
+        for configuration in group.found:
+            others = [one for one in group.found if one is not configuration]
+            remarks += judge(configuration, siblings=others, rules=rules)
+    return sorted(remarks, key=lambda remark: (remark.file, remark.line, remark.rule))
+
+
+def judge(
+    configuration: Configuration, *, siblings: Sequence[Configuration] = (), rules: Sequence[type[Rule]] | None = None
+) -> list[Remark]:
+    """What is wrong with one configuration, wherever it is from.
+
+    Args:
+        configuration: from a file (`lint` does this for each) or from plain values (`Configuration.of`).
+        siblings: the other configurations of its folder.
+        rules: by default all that are listed in `RULES`.
+    """
+    chosen = RULES if rules is None else rules
+    return [remark for rule in chosen for remark in rule().judge(configuration, siblings)]
