@@ -1,0 +1,237 @@
+"""What a learning rate depends on in a model: how large it is, how wide, and of which family.
+
+`read_model` finds that out from a model in memory, a folder, a Hub id or a size, without loading a weight and, unless it is
+told to, without a network. What it does not know: a size that neither the files nor the name give.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Names without a size in them; parameters as their cards on the Hub have them.
+_KNOWN = {
+    "gpt2": 124e6, "gpt2-medium": 355e6, "gpt2-large": 774e6, "gpt2-xl": 1.56e9, "distilgpt2": 82e6,
+    "bert-base-uncased": 110e6, "bert-base-cased": 108e6, "bert-large-uncased": 336e6, "distilbert-base-uncased": 66e6,
+    "roberta-base": 125e6, "roberta-large": 355e6, "t5-small": 60.5e6, "t5-base": 223e6, "t5-large": 738e6,
+}  # fmt: skip
+_SIZE = re.compile(r"(?<![\w.])(?:(\d+)x)?(\d+(?:\.\d+)?)([kmbt])(?![a-z])", re.IGNORECASE)
+_UNITS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+_FAMILIES = (
+    "llama",
+    "qwen",
+    "mistral",
+    "mixtral",
+    "gemma",
+    "phi",
+    "olmo",
+    "smollm",
+    "deepseek",
+    "gpt_oss",
+    "bert",
+    "t5",
+    "gpt2",
+)
+_LARGEST, _SMALLEST = 1e14, 1e3  # beyond these a number is no model's size
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model, as far as it is known; None is what is not.
+
+    Args:
+        name: as given.
+        parameters: all of them, those of experts that are not active too.
+        hidden: hidden width.
+        family: ``config.model_type``, or a guess from the name.
+        embedding: parameters among these that are embeddings, the output's too where it is its own.
+        said: where the size comes from, in words.
+    """
+
+    name: str = ""
+    parameters: float | None = None
+    hidden: int | None = None
+    family: str = ""
+    embedding: float | None = None
+    said: str = ""
+
+    @property
+    def matrices(self) -> float | None:
+        """Parameters that are no embeddings, which the pre-training laws count; all of them where that is not known."""
+        if self.parameters is None or self.embedding is None or self.embedding >= self.parameters:
+            return self.parameters
+        return self.parameters - self.embedding
+
+
+def read_model(model: Any = None, *, download: bool = False) -> Model:
+    """What is known of `model`: one in memory, a folder with its config.json, a Hub id, a size such as "8B" or a number.
+
+    Args:
+        model: also a `Model`, or None for one that is not known.
+        download: whether the config.json of a Hub id may be fetched where it lies in no cache.
+
+    >>> read_model("meta-llama/Llama-3.1-8B-Instruct").parameters
+    8000000000.0
+    >>> read_model("Qwen/Qwen3-30B-A3B"), read_model(350e6).parameters, read_model("350M").parameters
+    (Model(name='Qwen/Qwen3-30B-A3B', parameters=30000000000.0, hidden=None, family='qwen', embedding=None, said='its name'),
+     350000000.0, 350000000.0)
+
+    Raises:
+        ValueError: for a number that is no model's size, and a folder without a config.json that can be read.
+    """
+    if model is None:
+        return Model()
+    if isinstance(model, Model):
+        return model
+    if isinstance(model, int | float) and not isinstance(model, bool):
+        if not _SMALLEST <= model <= _LARGEST:
+            raise ValueError(f"a model of {model:g} parameters is none; give its size as 350e6 or '350M'")
+        return Model(parameters=float(model), said="given")
+    if isinstance(model, str | Path):
+        folder = Path(model)
+        return _of_folder(folder) if folder.is_dir() else _of_name(str(model), download=download)
+    if hasattr(model, "parameters") and callable(model.parameters):
+        return _in_memory(model)
+    raise ValueError(f"{type(model).__name__} is no model; give one in memory, a folder, a Hub id or a size such as '8B'")
+
+
+def _in_memory(model: Any) -> Model:
+    config: Any = getattr(model, "config", None)
+    plain = config.to_dict() if hasattr(config, "to_dict") else config if isinstance(config, dict) else {}
+    about = _of_config(plain, str(plain.get("_name_or_path") or type(model).__name__))
+    # DeepSpeed's ZeRO-3 leaves the count in ds_numel where the weight itself lies elsewhere.
+    counted = sum(getattr(weight, "ds_numel", weight.numel()) for weight in model.parameters())
+    if hasattr(model, "num_parameters") and not any(hasattr(weight, "ds_numel") for weight in model.parameters()):
+        counted = model.num_parameters()  # knows that 4-bit weights are packed
+    return Model(about.name, float(counted), about.hidden, about.family, about.embedding, "its weights")
+
+
+def _of_folder(folder: Path) -> Model:
+    adapter = folder / "adapter_config.json"
+    if not (folder / "config.json").is_file() and adapter.is_file():
+        base = _json(adapter).get("base_model_name_or_path")
+        return read_model(base) if isinstance(base, str) and base else Model(str(folder))
+    about = _of_config(_json(folder / "config.json"), str(folder))
+    counted = _in_safetensors(folder)
+    if counted is None:
+        return about
+    return Model(about.name, counted, about.hidden, about.family, about.embedding, "its weights")
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        read = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(read, dict):
+        raise ValueError(f"{file} holds a {type(read).__name__}, not a model's configuration")
+    return read
+
+
+def _in_safetensors(folder: Path) -> float | None:
+    """Parameters in the headers of its weights; None where there are none, or packed ones, which do not say how many."""
+    import math
+
+    from safetensors import SafetensorError, safe_open
+
+    total, files = 0, sorted(folder.glob("*.safetensors"))
+    for file in files:
+        try:
+            with safe_open(file, framework="numpy") as weights:
+                for name in weights.keys():  # noqa: SIM118  # it is no mapping
+                    part = weights.get_slice(name)
+                    if part.get_dtype() in ("U8", "I32", "I8"):
+                        return None
+                    total += math.prod(part.get_shape())
+        except (SafetensorError, OSError):
+            return None
+    return float(total) if total else None
+
+
+def _of_name(name: str, *, download: bool) -> Model:
+    family = _family(name)
+    known = _cached(name) if "/" in name or name in _KNOWN else None
+    if known is None and download:
+        from huggingface_hub import hf_hub_download
+
+        known = hf_hub_download(name, "config.json")
+    about = _of_config(_json(Path(known)), name) if known else Model(name, family=family)
+    size = _size_in(name.rpartition("/")[2])
+    if size is None:
+        size = _KNOWN.get(name.rpartition("/")[2].lower())
+    if size is None:
+        return about
+    return Model(name, size, about.hidden, about.family or family, about.embedding, "its name")
+
+
+def _cached(name: str) -> str | None:
+    """The config.json of a Hub id that lies in the cache."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:
+        return None
+    return found if isinstance(found, str) else None
+
+
+def _size_in(name: str) -> float | None:
+    """The size in a name: the largest, as the A3B of 30B-A3B counts active ones; 8x7B is at most 56B."""
+    found = [
+        int(times or 1) * float(size) * _UNITS[unit.lower()] for times, size, unit in _SIZE.findall(name.replace("_", "-"))
+    ]
+    found = [size for size in found if _SMALLEST <= size <= _LARGEST]
+    return max(found, default=None)
+
+
+def _family(name: str) -> str:
+    plain = name.lower().replace("-", "_")
+    return next((family for family in _FAMILIES if family in plain), "")
+
+
+def _of_config(config: Mapping[str, Any], name: str) -> Model:
+    """From a config.json; its text part, where it has several."""
+    text = config.get("text_config")
+    words = {**config, **text} if isinstance(text, Mapping) else dict(config)
+    hidden = _whole(words, "hidden_size", "n_embd", "d_model", "dim")
+    family = str(config.get("model_type") or "") or _family(name)
+    embedding = _embedding(words, hidden)
+    counted = _counted(words, hidden, embedding)
+    return Model(name, counted, hidden, family, embedding, "its config.json" if counted else "")
+
+
+def _whole(words: Mapping[str, Any], *names: str) -> int | None:
+    found = (words.get(name) for name in names)
+    return next((value for value in found if isinstance(value, int) and not isinstance(value, bool) and value > 0), None)
+
+
+def _embedding(words: Mapping[str, Any], hidden: int | None) -> float | None:
+    vocabulary = _whole(words, "vocab_size")
+    if vocabulary is None or hidden is None:
+        return None
+    return float(vocabulary * hidden * (1 if words.get("tie_word_embeddings", True) else 2))
+
+
+def _counted(words: Mapping[str, Any], hidden: int | None, embedding: float | None) -> float | None:
+    """Parameters of the matrices and embeddings of a decoder or an encoder: a few per cent too few, for want of norms."""
+    layers = _whole(words, "num_hidden_layers", "n_layer", "num_layers")
+    if hidden is None or layers is None or embedding is None:
+        return None
+    heads = _whole(words, "num_attention_heads", "n_head", "num_heads") or 1
+    head = _whole(words, "head_dim", "d_kv") or hidden // heads
+    shared = _whole(words, "num_key_value_heads") or heads
+    attention = 2 * hidden * head * (heads + shared)
+    inner = _whole(words, "intermediate_size", "n_inner", "d_ff") or 4 * hidden
+    gated = (
+        3
+        if str(words.get("hidden_act", words.get("hidden_activation", ""))).startswith(("silu", "swiglu", "gelu_pytorch"))
+        else 2
+    )
+    experts = _whole(words, "num_local_experts", "num_experts", "n_routed_experts") or 1
+    inner = (_whole(words, "moe_intermediate_size") or inner) if experts > 1 else inner
+    return float(layers * (attention + experts * gated * hidden * inner) + embedding)
