@@ -13,6 +13,7 @@ from .training import registration as _registration
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from .advice.recommend import recommend
     from .runs.diagnosis import Finding, diagnose
     from .runs.history import History
     from .runs.range_test import RangeTest
@@ -65,6 +66,7 @@ _WHERE = {
     **dict.fromkeys(("Schedule", "repeat"), "schedules.schedule"),
     **dict.fromkeys(("from_spec", "to_spec"), "schedules.spec"),
     "Horizon": "schedules.lengths",
+    "recommend": "advice.recommend",
     "BranchPlan": "training.branches",
     **dict.fromkeys(("Finding", "diagnose"), "runs.diagnosis"),
     "History": "runs.history",
@@ -126,6 +128,7 @@ __all__ = [
     "plot",
     "power",
     "read_history",
+    "recommend",
     "register",
     "register_schedule",
     "repeat",

@@ -1,0 +1,136 @@
+"""What one piece of evidence says about one question: an estimate, or why it says nothing.
+
+Words (task, PEFT type, optimizer) decide whether it is about the question at all. Ranges are boxes: outside one, evidence is
+set aside, with the reason. A single size is where a figure was used, and counts the less the further away it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .question import Question, spelled
+from .sources import RANGES, Evidence
+
+# By how much a figure of another size counts: a bell over the decades of parameters. Chosen by leaving one source out
+# (scripts/bench_recommend.py), as are the weights below.
+REACH = 0.35
+FAR = 1.0  # decades beyond which it does not count at all
+SIZE_UNKNOWN = 0.5  # where the source or the question does not say it
+KIND = {"measured": 3.0, "law": 2.0, "shipped": 1.0, "rule of thumb": 1.0}
+READ = {"read": 1.0, "excerpt": 0.8, "unverified": 0.5}
+# Batch scaling is carried no further than this either way: Adam's optimum falls again beyond a critical batch (2405.14578).
+FURTHEST = 2.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A learning rate that `evidence` gives for a question.
+
+    Args:
+        low, value, high: of the learning rate; equal where it is a single figure.
+        weight: how much it counts.
+        how: what was done to it, in words; may be empty.
+    """
+
+    evidence: Evidence
+    low: float
+    value: float
+    high: float
+    weight: float
+    how: str = ""
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it is computed for this very question, by a law or from a sweep."""
+        return bool(self.evidence.formula) and self.evidence.kind in ("law", "measured")
+
+
+def is_about(entry: Evidence, question: Question) -> bool:
+    """Whether `entry` is about the task, the PEFT type and the optimizer that is asked about."""
+    tasks, methods = entry.when.get("task"), entry.when.get("peft")
+    optimizers = entry.when.get("optimizer", ("adamw",))
+    method = question.peft or "none"
+    kin = {method, "lora"} if method in ("qlora", "dora", "rslora", "lora_plus") else {method}
+    return (
+        (tasks is None or question.task in tasks)
+        and (methods is None or bool(kin & set(methods)))
+        and question.optimizer in optimizers
+    )
+
+
+def outside(entry: Evidence, question: Question, inputs: Mapping[str, float]) -> str:
+    """Why `entry`, which is about the question, says nothing about it; empty where it does."""
+    if entry.faulty:
+        return entry.faulty
+    missing = sorted(entry.inputs - inputs.keys())
+    if missing:
+        return f"needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not known"
+    families = entry.when.get("family")
+    if families and not any(question.model.family.startswith(family) for family in families):
+        return f"calibrated for {', '.join(families)} alone, not {question.model.family or 'a family that is not known'}"
+    return _box(entry, question, inputs)
+
+
+def _box(entry: Evidence, question: Question, inputs: Mapping[str, float]) -> str:
+    known = dict(inputs)
+    if entry.kind != "law" and question.model.parameters is not None:
+        known["parameters"] = question.model.parameters  # laws alone count without embeddings
+    for name in RANGES:
+        if name not in entry.when:
+            continue
+        low, high = entry.when[name]
+        if low == high or entry.kind == "shipped":  # where it was used, not where it holds
+            away = _decades(known, low, high) if name == "parameters" else 0.0
+            if away > FAR:
+                size = spelled(low) if low == high else f"{spelled(low)} to {spelled(high)}"
+                return f"from models of {size} parameters, a size {10**away:.0f} times away"
+        elif name not in known and name == "parameters":
+            return f"holds for {spelled(low)} to {spelled(high)} parameters, and the model's size is not known"
+        elif name in known and not low <= known[name] <= high:
+            return f"outside its box: {name} {spelled(known[name])} is not in {spelled(low)} to {spelled(high)}"
+    return ""
+
+
+def estimate(entry: Evidence, question: Question, inputs: Mapping[str, float]) -> Estimate:
+    """What `entry`, which is about the question and not outside of it, says about it."""
+    value = entry.figure(inputs)
+    assert value is not None  # the schema: a learning rate is no text
+    low, high = entry.low or value, entry.high or value
+    if entry.spread:
+        low, high = value / entry.spread, value * entry.spread
+    factor, how = _rescaled(entry, question)
+    weight = KIND[entry.kind] * READ[entry.read] * _near(entry, question)
+    return Estimate(entry, low * factor, value * factor, high * factor, weight, how)
+
+
+def _near(entry: Evidence, question: Question) -> float:
+    ends = entry.when.get("parameters")
+    if entry.kind in ("law", "rule of thumb"):
+        return 1.0
+    size = question.model.parameters
+    if ends is None or size is None:
+        return SIZE_UNKNOWN
+    return math.exp(-0.5 * (_decades({"parameters": size}, *ends) / REACH) ** 2)
+
+
+def _decades(known: Mapping[str, float], low: float, high: float) -> float:
+    """How far the size that is known lies from a range, in powers of ten; 0 within it, and where it is not known."""
+    size = known.get("parameters")
+    return 0.0 if size is None else max(math.log10(low / size), math.log10(size / high), 0.0)
+
+
+def _rescaled(entry: Evidence, question: Question) -> tuple[float, str]:
+    """The factor for another batch, of what was measured or fitted at one batch."""
+    if entry.kind not in ("law", "measured"):
+        return 1.0, ""
+    for name, asked in (("batch_size", question.batch_size), ("batch_tokens", question.batch_tokens)):
+        at = entry.when.get(name)
+        if asked and at and at[0] == at[1] and asked != at[0]:
+            exponent = 1.0 if question.optimizer == "sgd" else 0.5
+            factor = min(max((asked / at[0]) ** exponent, 1 / FURTHEST), FURTHEST)
+            rule = "linear" if exponent == 1 else "square root"
+            rule += f", held at {FURTHEST:g} times" if factor in (1 / FURTHEST, FURTHEST) else ""
+            return factor, f"for a batch of {asked:g} instead of {at[0]:g}: x {factor:.2g} ({rule})"
+    return 1.0, ""

@@ -1,0 +1,263 @@
+"""Which learning rate and schedule, from evidence: a band and a value, each with its reasons.
+
+It reads what others measured, fitted, shipped or advise (`advice/evidence`), sets aside what holds elsewhere, and says how
+far the rest disagree. What it does not know: the data. A range test on the run itself (`find_lr`) knows more than any table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+
+from .matching import Estimate, estimate, is_about, outside
+from .model import read_model
+from .pool import Pooled, pooled
+from .question import Question, asked
+from .settings import choice
+from .sources import Evidence, about
+
+# LoRA without a rank is taken as TRL's ModelConfig has it.
+_RANK = 16
+_HIGH, _MEDIUM = 0.75, 0.5  # shares of the evidence's weight that must lie in the band
+_NONE = "no calibrated evidence"
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What is advised, why, and what was left aside.
+
+    Args:
+        question: what was asked.
+        learning_rate: the peak; None where there is no calibrated evidence.
+        low, high: the band around it, at most a factor of 4 wide.
+        schedule: for ``lr_scheduler_type``, and `schedule_kwargs` for ``lr_scheduler_kwargs``.
+        warmup_steps: steps from 1 on, a share of the run below 1, as TrainingArguments have it; None: the schedule's own.
+        weight_decay: None where nothing is known.
+        reasons: why, a sentence each.
+        used: the evidence and what each says of this question, the weightiest first.
+        set_aside: evidence about the question that does not count, and why.
+        disagreement: how far the sources disagree, in words.
+        confidence: ``high``, ``medium``, ``low`` or ``none``.
+    """
+
+    question: Question
+    learning_rate: float | None
+    low: float | None
+    high: float | None
+    schedule: str | None
+    schedule_kwargs: Mapping[str, Any]
+    warmup_steps: float | None
+    weight_decay: float | None
+    reasons: tuple[str, ...]
+    used: tuple[Estimate, ...] = field(repr=False)
+    set_aside: tuple[tuple[Evidence, str], ...] = field(repr=False)
+    disagreement: str
+    confidence: str
+    cited: tuple[Evidence, ...] = field(default=(), repr=False)
+
+    def to_training_args(self) -> dict[str, Any]:
+        """Keyword arguments for TrainingArguments, SFTConfig and their like.
+
+        >>> recommend("8B", task="lora").to_training_args()["lr_scheduler_type"]
+        'warmup_cosine'
+
+        Raises:
+            ValueError: where there is no learning rate to give.
+        """
+        if self.learning_rate is None:
+            raise ValueError(f"{self.reasons[0]}; give learning_rate yourself, or find it: hf_lrsched.find_lr(trainer)")
+        found: dict[str, Any] = {"learning_rate": self.learning_rate}
+        if self.schedule is not None:
+            found["lr_scheduler_type"] = self.schedule
+            found["lr_scheduler_kwargs"] = dict(self.schedule_kwargs)
+        if self.warmup_steps is not None:
+            found["warmup_steps"] = self.warmup_steps
+        if self.weight_decay is not None:
+            found["weight_decay"] = self.weight_decay
+        return found
+
+    def why(self) -> str:
+        """The reasons and the evidence, as text."""
+        lines = [*self.reasons]
+        lines += [f"used: {one.value:.3g}, {one.evidence.kind}: {one.evidence.cited()}" for one in self.used]
+        lines += [f"set aside: {entry.cited()}: {reason}" for entry, reason in self.set_aside]
+        return "\n".join(lines)
+
+    def bibtex(self) -> str:
+        """The sources of what was used, as BibTeX."""
+        entries = [*(one.evidence for one in self.used), *self.cited]
+        return "\n\n".join({entry.source.key: entry.source.bibtex() for entry in entries}.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return {
+            "question": {name: value for name, value in dataclasses.asdict(self.question).items() if value is not None},
+            "learning_rate": self.learning_rate,
+            "low": self.low,
+            "high": self.high,
+            "lr_scheduler_type": self.schedule,
+            "lr_scheduler_kwargs": dict(self.schedule_kwargs),
+            "warmup_steps": self.warmup_steps,
+            "weight_decay": self.weight_decay,
+            "confidence": self.confidence,
+            "disagreement": self.disagreement,
+            "reasons": list(self.reasons),
+            "used": [_used(one) for one in self.used],
+            "set_aside": [{"id": entry.id, "source": entry.cited(), "reason": reason} for entry, reason in self.set_aside],
+        }
+
+
+def _used(one: Estimate) -> dict[str, Any]:
+    entry = one.evidence
+    return {
+        "id": entry.id, "learning_rate": one.value, "low": one.low, "high": one.high, "weight": one.weight, "how": one.how,
+        "kind": entry.kind, "source": entry.cited(), "url": entry.source.url, "read": entry.read,
+    }  # fmt: skip
+
+
+def recommend(
+    model: Any = None,
+    *,
+    task: str,
+    peft: str | None = None,
+    r: int | None = None,
+    alpha: float | None = None,
+    rslora: bool = False,
+    optimizer: str = "adamw",
+    batch_tokens: float | None = None,
+    batch_size: float | None = None,
+    steps: int | None = None,
+    tokens: float | None = None,
+    examples: int | None = None,
+    hidden: int | None = None,
+    family: str | None = None,
+    download: bool = False,
+) -> Recommendation:
+    """Which peak learning rate, schedule, warm-up and weight decay, from the evidence there is.
+
+    Args:
+        model: a model in memory, a folder, a Hub id, a size such as "8B" or a number of parameters; None where not known.
+        task: ``pretrain``, ``continue``, ``sft`` (or ``full``), ``preference`` (or ``dpo``, ...), ``rl`` (``grpo``, ...),
+            ``reward``, ``image`` (``cnn``), ``image_finetune``; or a PEFT type, which means fine-tuning with it.
+        peft: a PEFT type; None where all parameters train.
+        r: LoRA rank, `alpha` its alpha, and `rslora` whether it scales by alpha / sqrt(r).
+        optimizer: as Transformers or torch call it.
+        batch_tokens: tokens a step, over all processes.
+        batch_size: sequences or images a step, over all processes.
+        steps: optimizer steps.
+        tokens: of the whole run.
+        examples: training examples.
+        hidden: hidden width, and `family` the model's type, where `model` does not say them.
+        download: whether the config.json of a Hub id may be fetched.
+
+    >>> found = recommend("meta-llama/Llama-3.1-8B", task="lora", r=16, alpha=32, steps=1000)
+    >>> 1e-4 <= found.learning_rate <= 1e-3 and found.high / found.low <= 4
+    True
+    >>> recommend("7B", task="pretrain", optimizer="muon").learning_rate is None  # no calibrated evidence
+    True
+
+    Raises:
+        ValueError: for an unknown task or PEFT type, a model that cannot be read, and a number that is not above 0.
+    """
+    known = read_model(model, download=download)
+    known = dataclasses.replace(known, hidden=hidden or known.hidden, family=family or known.family)
+    question = asked(
+        task, peft=peft, model=known, r=r, alpha=alpha, rslora=rslora, optimizer=optimizer, batch_tokens=batch_tokens,
+        batch_size=batch_size, steps=steps, tokens=tokens, examples=examples,
+    )  # fmt: skip
+    return answer(question)
+
+
+@lru_cache(maxsize=4096)
+def answer(question: Question, without: frozenset[str] = frozenset()) -> Recommendation:
+    """What the evidence says about `question`, without the sources whose keys are in `without`."""
+    return answer_from(question, tuple(entry for entry in about("learning_rate") if entry.source.key not in without))
+
+
+def answer_from(question: Question, entries: Collection[Evidence]) -> Recommendation:
+    """As `answer`, from these `entries` about the learning rate alone."""
+    inputs = _inputs(question, entries)
+    relevant = [entry for entry in entries if is_about(entry, question)]
+    reasons = {entry.id: outside(entry, question, inputs) for entry in relevant}
+    used = sorted(
+        (estimate(entry, question, inputs) for entry in relevant if not reasons[entry.id]), key=lambda one: -one.weight
+    )
+    aside = tuple((entry, reasons[entry.id]) for entry in relevant if reasons[entry.id])
+    return _recommended(question, pooled(used) if used else None, tuple(used), aside)
+
+
+def _inputs(question: Question, entries: Collection[Evidence]) -> dict[str, float]:
+    inputs = question.inputs()
+    if question.peft in ("lora", "qlora", "dora", "rslora"):
+        inputs.setdefault("rank", _RANK)
+        # What full fine-tuning takes, for the rules that say how many times as much LoRA does.
+        full = answer_from(dataclasses.replace(question, peft=None), entries)
+        if full.learning_rate is not None:
+            inputs["lr_full"] = full.learning_rate
+    return inputs
+
+
+def _recommended(
+    question: Question, found: Pooled | None, used: tuple[Estimate, ...], aside: tuple[tuple[Evidence, str], ...]
+) -> Recommendation:
+    schedule, words = choice("schedule", question), choice("schedule_kwargs", question)
+    warmup, decay = choice("warmup", question), choice("weight_decay", question)
+    settings = (("schedule", schedule), ("schedule's arguments", words), ("warm-up", warmup), ("weight decay", decay))
+    reasons = [_reason(question, found, used)]
+    reasons += [f"{name} {made.value}: {made.told}" for name, made in settings if made is not None]
+    return Recommendation(
+        question=question,
+        learning_rate=None if found is None else _rounded(found.value),
+        low=None if found is None else _rounded(found.low),
+        high=None if found is None else _rounded(found.high),
+        schedule=None if schedule is None else schedule.value,
+        schedule_kwargs=MappingProxyType({} if words is None or schedule is None else words.value),
+        warmup_steps=None if warmup is None else warmup.value,
+        weight_decay=None if decay is None else decay.value,
+        reasons=tuple(reasons),
+        used=used,
+        set_aside=aside,
+        disagreement="" if found is None else _disagreement(found),
+        confidence=_confidence(found, used),
+        cited=tuple(made.entry for _, made in settings if made is not None),
+    )
+
+
+def _rounded(lr: float) -> float:
+    """To two digits; no evidence here has more."""
+    return float(f"{lr:.2g}")
+
+
+def _reason(question: Question, found: Pooled | None, used: tuple[Estimate, ...]) -> str:
+    if found is None:
+        return f"{_NONE} for {question.told}"
+    fitted = [one for one in used if one.fitted]
+    if fitted:
+        by = "; ".join(f"{one.evidence.source.title}: {one.value:.2g}{f' {one.how}' if one.how else ''}" for one in fitted)
+        return f"peak {_rounded(found.value):g}: what was fitted for {question.told} ({by})"
+    count = f"{len(used)} figure{'s' * (len(used) > 1)} from {found.sources} source{'s' * (found.sources > 1)}"
+    return f"peak {_rounded(found.value):g}: the weighted median of {count} for {question.told}"
+
+
+def _disagreement(found: Pooled) -> str:
+    """How far the sources disagree.
+
+    >>> from .pool import Pooled
+    >>> _disagreement(Pooled(2e-5, 1e-5, 4e-5, 0.7, 5e-6, 2e-4, 9))
+    'the sources span 5e-06 to 0.0002 (40 times); 70 % of their weight lies in the band'
+    """
+    span = f"{found.lowest:.2g} to {found.highest:.2g} ({found.highest / found.lowest:.2g} times)"
+    return f"the sources span {span}; {found.inside:.0%} of their weight lies in the band".replace("%", " %")
+
+
+def _confidence(found: Pooled | None, used: tuple[Estimate, ...]) -> str:
+    if found is None:
+        return "none"
+    fitted = any(one.fitted for one in used)
+    if fitted and found.inside >= _HIGH and found.sources >= 3:
+        return "high"
+    return "medium" if found.inside >= _MEDIUM and (fitted or found.sources >= 3) else "low"
