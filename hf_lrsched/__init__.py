@@ -14,6 +14,7 @@ from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .advice.recommend import recommend
+    from .advice.transfer import transfer_lr
     from .runs.diagnosis import Finding, diagnose
     from .runs.history import History
     from .runs.range_test import RangeTest
@@ -67,6 +68,7 @@ _WHERE = {
     **dict.fromkeys(("from_spec", "to_spec"), "schedules.spec"),
     "Horizon": "schedules.lengths",
     "recommend": "advice.recommend",
+    "transfer_lr": "advice.transfer",
     "BranchPlan": "training.branches",
     **dict.fromkeys(("Finding", "diagnose"), "runs.diagnosis"),
     "History": "runs.history",
@@ -139,6 +141,7 @@ __all__ = [
     "text",
     "to_spec",
     "train",
+    "transfer_lr",
     "unregister",
     "use_lr",
     "warm_restarts",
