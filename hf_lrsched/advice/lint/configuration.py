@@ -48,6 +48,7 @@ class Setting:
         key: the key as it stands in the file, dotted where nested (``optimizer.lr``), with its dashes on a command line.
         line, column: where the key stands, from 1; 0 where there is no file.
         text: the whole line, without its end.
+        as_text: whether YAML takes the number that is written for text (``2e-5``), so that who does not convert it has text.
         comment: what stands behind ``#`` on the line.
     """
 
@@ -59,6 +60,7 @@ class Setting:
     column: int = 0
     text: str = ""
     comment: str = ""
+    as_text: bool = False
 
     @property
     def number(self) -> float | None:
@@ -104,6 +106,7 @@ class Configuration:
         companions: the DeepSpeed and accelerate files that it names, as far as they are there.
         missing: the settings that name a file which is nowhere to be found.
         given_steps: the run's length, where the form or a live run knows it better than the settings do.
+        partial: whether another file adds to it that was not read with it, so that what is absent may still be set.
         lines: the file's lines, without their ends.
 
     >>> run = Configuration.of({"learning_rate": 2e-5, "warmup_steps": 1000, "max_steps": 60}, task="sft", peft="full")
@@ -123,6 +126,7 @@ class Configuration:
     companions: tuple[Configuration, ...] = ()
     missing: tuple[Setting, ...] = ()
     given_steps: Steps | None = None
+    partial: bool = False
     lines: tuple[str, ...] = ()
 
     @classmethod
@@ -172,6 +176,9 @@ class Configuration:
     @property
     def batch(self) -> float | None:
         """Samples in an optimizer step of one process; None where a part of it is unknown."""
+        whole = self.number("global_batch_size")
+        if whole is not None:
+            return whole / self.processes if self.processes else None
         parts = [self.number(name) for name in ("per_device_train_batch_size", "gradient_accumulation_steps")]
         if parts[0] is None or self.unknown("gradient_accumulation_steps"):
             return None

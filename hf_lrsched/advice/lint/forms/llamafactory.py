@@ -1,0 +1,89 @@
+"""LLaMA-Factory's YAML and command lines: Transformers' own names, its own words for the method.
+
+Read by OmegaConf (0.9.5), for which ``2e-5`` is a number. Its second schema (``examples/v1``) names fewer things.
+``max_samples`` caps every dataset, so the steps of a run on one process are known at most.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ..configuration import Setting, Steps
+from ..document import Document
+from .form import Reader, count_of, size_of
+from .names import TRAINING_ARGUMENTS
+
+_STAGES = {
+    "sft": "sft",
+    "rm": "reward",
+    "ppo": "rl",
+    "pt": "continue",
+    **dict.fromkeys(("dpo", "kto", "orpo", "simpo"), "preference"),
+}
+_OWN = ("finetuning_type", "template", "cutoff_len", "dataset_dir", "stage", "max_samples")
+_OWN_V1 = ("model_class", "train_dataset", "dist_config", "kernel_config", "cutoff_len", "peft_config")
+
+
+class LlamaFactory(Reader):
+    """``llamafactory-cli train FILE`` or with ``--key value``."""
+
+    form = "llamafactory"
+    names = {
+        **{name: name for name in TRAINING_ARGUMENTS},
+        **{name: name for name in ("model_name_or_path", "loraplus_lr_ratio", "dataset")},
+        "pref_beta": "beta",
+        "cutoff_len": "max_length",
+        "lora_rank": "r",
+        "lora_alpha": "alpha",
+        "use_rslora": "rslora",
+        "model": "model_name_or_path",
+        "micro_batch_size": "per_device_train_batch_size",
+        "peft_config.r": "r",
+        "peft_config.lora_alpha": "alpha",
+        "dist_config.config_file": "deepspeed",
+        "train_dataset": "dataset",
+    }
+
+    def mine(self, document: Document) -> bool:
+        """Whether it has a stage or a method, or the second schema's keys."""
+        trains = document.has("learning_rate", "per_device_train_batch_size", "num_train_epochs", "max_steps") > 0
+        first = document.has("stage", "finetuning_type") > 0 and document.has(*_OWN) >= 2
+        return trains and (first or ("model" in document and document.has(*_OWN_V1) >= 2))
+
+    def facts(self, document: Document, settings: Mapping[str, Setting]) -> dict[str, Any]:
+        """Task, method, size and length, as far as they are written."""
+        return {
+            "task": _task(document),
+            "peft": _peft(document),
+            "parameters": size_of(document.text("model_name_or_path"), document.text("model")),
+            "given_steps": _at_most(document),
+        }
+
+
+def _task(document: Document) -> str:
+    stage = document.text("stage").lower()
+    return _STAGES.get(stage, "") if stage else "sft" if "train_dataset" in document else ""
+
+
+def _peft(document: Document) -> str:
+    kind = (document.text("finetuning_type") or document.text("peft_config.name")).lower()
+    if not kind:
+        return "full" if "train_dataset" in document and "peft_config" not in document else ""
+    quantized = document.value("quantization_bit") or document.value("quant_config")
+    return {"lora": "qlora" if quantized else "lora", "freeze": "full"}.get(kind, kind)
+
+
+def _at_most(document: Document) -> Steps | None:
+    """The steps on one process of as many samples as ``max_samples`` lets through; None where ``max_steps`` says more."""
+    most, epochs = count_of(document.value("max_samples")), document.value("num_train_epochs", 3)  # Transformers' default
+    names = document.value("dataset")
+    batch, waits = count_of(document.value("per_device_train_batch_size")), document.value("gradient_accumulation_steps", 1)
+    if (count_of(document.value("max_steps")) or 0) >= 1 or not most or not batch or not isinstance(names, str):
+        return None
+    if not isinstance(epochs, int | float) or not isinstance(waits, int) or epochs <= 0 or waits < 1:
+        return None
+    samples = most * len(names.split(","))
+    total = math.ceil(epochs * math.ceil(samples / (batch * waits)))
+    return Steps(total, f"{epochs:g} epochs of {samples} samples at most, batch {batch * waits}, one process", at_most=True)

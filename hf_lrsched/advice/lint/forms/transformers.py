@@ -1,0 +1,120 @@
+"""`TrainingArguments` as YAML, JSON or a command line, and what is built on them: TRL, alignment-handbook, open-r1,
+open-instruct, and this project's presets.
+
+What a script of somebody's own adds in Python is unknown: a full fine-tuning is one only where something says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ....schedules.catalogue import CATALOGUE
+from ..configuration import Configuration, Form, Setting
+from ..document import Document
+from .form import Reader, size_of, task_of
+from .names import ANY_TRL, TRAINING_ARGUMENTS, TRL, UNMISTAKABLE
+
+_STOCK = frozenset(["constant"])  # ours too, but Transformers' under that name
+_DEPTH = 2  # how deep a mapping of arguments may lie in somebody's own file
+_LR = ("learning_rate", "lr_scheduler_type", "warmup_steps", "warmup_ratio", "num_train_epochs", "max_steps")
+
+
+class Transformers(Reader):
+    """A mapping of `TrainingArguments`, at the top of a file or within one."""
+
+    form = "transformers"
+    converts = False
+    names = {
+        **{name: name for name in TRAINING_ARGUMENTS},
+        **{
+            name: name
+            for name in ("model_name_or_path", "config_name", "dataset_name", "beta", "loss_type", "reference_free")
+        },
+        "lora_r": "r",
+        "lora_rank": "r",
+        "lora_alpha": "alpha",
+        "use_rslora": "rslora",
+        "max_seq_length": "max_length",
+        "max_length": "max_length",
+    }
+
+    def mine(self, document: Document) -> bool:
+        """Whether enough of its keys are those of `TrainingArguments`."""
+        if "log_history" in document or "model_type" in document:
+            return False
+        own = [key for key in document.entries if key in TRAINING_ARGUMENTS]
+        sure = sum(key in UNMISTAKABLE for key in own)
+        return document.has(*_LR) > 0 and (
+            sure >= 2 or (sure >= 1 and len(own) >= 3) or (len(own) >= 2 and _is_trl(document))
+        )
+
+    def read_all(self, document: Document) -> Iterator[Configuration]:
+        """The arguments at the top of the document, or those that lie within it."""
+        if self.mine(document):
+            yield self.read(document)
+            return
+        for key in document.mappings():
+            inner = document.within(key) if key.count(".") < _DEPTH else None
+            if inner is not None and self.mine(inner):
+                yield self.read(inner)
+
+    def read(self, document: Document, **known: Any) -> Configuration:
+        """As Transformers' own, TRL's or this project's."""
+        read = super().read(document, **known)
+        form: Form = "trl" if _is_trl(document) else "transformers"
+        if _is_ours(read):
+            form = "hf_lrsched"
+        if form == "transformers":
+            return read
+        numbers = {name: _CONVERTS.understood(found) for name, found in read.settings.items()}
+        return read.but(form=form, settings=numbers)
+
+    def facts(self, document: Document, settings: Mapping[str, Setting]) -> dict[str, Any]:
+        """Task, method, size and length, as far as they are written."""
+        return {
+            "task": _task(document),
+            "peft": _peft(document),
+            "parameters": size_of(
+                document.text("model_name_or_path"), document.text("model_name"), document.text("model_id")
+            ),
+        }
+
+
+class _Converting(Transformers):
+    """As `TrlParser` reads it, which turns the text ``2e-5`` into a number (TRL 1.16.0)."""
+
+    converts = True
+
+
+_CONVERTS = _Converting()
+
+
+def _is_trl(document: Document) -> bool:
+    return sum(key in ANY_TRL for key in document.entries) >= 1
+
+
+def _is_ours(read: Configuration) -> bool:
+    return (read.schedule in CATALOGUE and read.schedule not in _STOCK) or read.word("learning_rate") == "auto"
+
+
+def _task(document: Document) -> str:
+    for task in ("rl", "preference", "reward"):
+        if sum(key in TRL[task] for key in document.entries) >= 1:
+            return task
+    named = task_of(document.file)
+    if named:
+        return named
+    return "sft" if any(key in TRL["sft"] for key in document.entries) else ""
+
+
+def _peft(document: Document) -> str:
+    asked = [document.value(key) for key in ("use_peft", "use_lora", "use_qlora") if key in document]
+    if any(asked):
+        quantized = document.value("use_qlora") or document.value("load_in_4bit")
+        return "qlora" if quantized else "lora"
+    if asked:
+        return "full"
+    if any("lora" in key or "peft" in key or "adapter" in key or "quant" in key for key in document.entries):
+        return ""
+    return "full" if document.has("attn_implementation", "torch_dtype", "dtype", "dataset_mixer", "use_flash_attn") else ""
