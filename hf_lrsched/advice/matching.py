@@ -67,7 +67,7 @@ def outside(entry: Evidence, question: Question, inputs: Mapping[str, float]) ->
     missing = sorted(entry.inputs - inputs.keys())
     if missing:
         return f"needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not known"
-    families = entry.when.get("family")
+    families = entry.when.get("family") if entry.formula else None  # a shipped value's family is where it was used
     if families and not any(question.model.family.startswith(family) for family in families):
         return f"calibrated for {', '.join(families)} alone, not {question.model.family or 'a family that is not known'}"
     return _box(entry, question, inputs)
@@ -97,9 +97,7 @@ def estimate(entry: Evidence, question: Question, inputs: Mapping[str, float]) -
     """What `entry`, which is about the question and not outside of it, says about it."""
     value = entry.figure(inputs)
     assert value is not None  # the schema: a learning rate is no text
-    low, high = entry.low or value, entry.high or value
-    if entry.spread:
-        low, high = value / entry.spread, value * entry.spread
+    low, high = entry.band(inputs) or (value, value)
     factor, how = _rescaled(entry, question)
     weight = KIND[entry.kind] * READ[entry.read] * _near(entry, question)
     return Estimate(entry, low * factor, value * factor, high * factor, weight, how)

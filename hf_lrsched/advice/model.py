@@ -160,7 +160,7 @@ def _of_name(name: str, *, download: bool) -> Model:
 
         known = hf_hub_download(name, "config.json")
     about = _of_config(_json(Path(known)), name) if known else Model(name, family=family)
-    size = _size_in(name.rpartition("/")[2])
+    size = size_in(name.rpartition("/")[2])
     if size is None:
         size = _KNOWN.get(name.rpartition("/")[2].lower())
     if size is None:
@@ -180,8 +180,12 @@ def _cached(name: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _size_in(name: str) -> float | None:
-    """The size in a name: the largest, as the A3B of 30B-A3B counts active ones; 8x7B is at most 56B."""
+def size_in(name: str) -> float | None:
+    """The size in a name: the largest, as the A3B of 30B-A3B counts active ones; 8x7B is at most 56B.
+
+    >>> size_in("Qwen3-30B-A3B"), size_in("Mixtral-8x7B-v0.1"), size_in("100B"), size_in("gpt2")
+    (30000000000.0, 56000000000.0, 100000000000.0, None)
+    """
     found = [
         int(times or 1) * float(size) * _UNITS[unit.lower()] for times, size, unit in _SIZE.findall(name.replace("_", "-"))
     ]

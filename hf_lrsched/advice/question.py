@@ -90,9 +90,10 @@ class Question:
          'tokens_per_parameter': 20.0}
         """
         of_model = self.model.matrices if self.task in ("pretrain", "continue") else self.model.parameters
-        tokens = self.tokens
-        if tokens is None and self.steps and self.batch_tokens:
-            tokens = self.steps * self.batch_tokens
+        tokens, steps = self.tokens, self.steps
+        if self.batch_tokens:
+            tokens = self.steps * self.batch_tokens if tokens is None and self.steps else tokens
+            steps = math.ceil(tokens / self.batch_tokens) if steps is None and tokens else steps
         per = tokens / of_model if tokens and of_model else None
         found = {
             "parameters": of_model,
@@ -100,7 +101,7 @@ class Question:
             "rank": self.r,
             "batch_tokens": self.batch_tokens,
             "batch_size": self.batch_size,
-            "steps": self.steps,
+            "steps": steps,
             "tokens": tokens,
             "examples": self.examples,
             "tokens_per_parameter": per,

@@ -13,7 +13,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
-from .matching import Estimate, estimate, is_about, outside
+from .matching import KIND, Estimate, estimate, is_about, outside
 from .model import read_model
 from .pool import Pooled, pooled
 from .question import Question, asked
@@ -157,7 +157,7 @@ def recommend(
     >>> found = recommend("meta-llama/Llama-3.1-8B", task="lora", r=16, alpha=32, steps=1000)
     >>> 1e-4 <= found.learning_rate <= 1e-3 and found.high / found.low <= 4
     True
-    >>> recommend("7B", task="pretrain", optimizer="muon").learning_rate is None  # no calibrated evidence
+    >>> recommend("7B", task="dpo", optimizer="lion").learning_rate is None  # no calibrated evidence
     True
 
     Raises:
@@ -180,24 +180,31 @@ def answer(question: Question, without: frozenset[str] = frozenset()) -> Recomme
 
 def answer_from(question: Question, entries: Collection[Evidence]) -> Recommendation:
     """As `answer`, from these `entries` about the learning rate alone."""
-    inputs = _inputs(question, entries)
     relevant = [entry for entry in entries if is_about(entry, question)]
+    inputs = _inputs(question, relevant, entries)
     reasons = {entry.id: outside(entry, question, inputs) for entry in relevant}
     used = sorted(
         (estimate(entry, question, inputs) for entry in relevant if not reasons[entry.id]), key=lambda one: -one.weight
     )
-    aside = tuple((entry, reasons[entry.id]) for entry in relevant if reasons[entry.id])
+    refused = sorted((entry for entry in relevant if reasons[entry.id]), key=lambda entry: -KIND[entry.kind])
+    aside = tuple((entry, reasons[entry.id]) for entry in refused)
     return _recommended(question, pooled(used) if used else None, tuple(used), aside)
 
 
-def _inputs(question: Question, entries: Collection[Evidence]) -> dict[str, float]:
+def _inputs(question: Question, relevant: Collection[Evidence], entries: Collection[Evidence]) -> dict[str, float]:
+    """What formulas may use: what was asked, and what is advised to a neighbour that a rule of thumb refers to."""
     inputs = question.inputs()
     if question.peft in ("lora", "qlora", "dora", "rslora"):
         inputs.setdefault("rank", _RANK)
-        # What full fine-tuning takes, for the rules that say how many times as much LoRA does.
-        full = answer_from(dataclasses.replace(question, peft=None), entries)
-        if full.learning_rate is not None:
-            inputs["lr_full"] = full.learning_rate
+    neighbours = {
+        "lr_full": dataclasses.replace(question, peft=None),
+        "lr_pretrain": dataclasses.replace(question, task="pretrain", peft=None, steps=None, tokens=None, batch_tokens=None),
+        "lr_adam": dataclasses.replace(question, optimizer="adamw"),
+    }
+    for name in sorted(frozenset().union(*(entry.inputs for entry in relevant)) & neighbours.keys()):
+        if neighbours[name] != question:
+            advised = answer_from(neighbours[name], entries).learning_rate
+            inputs.update({} if advised is None else {name: advised})
     return inputs
 
 
@@ -211,9 +218,9 @@ def _recommended(
     reasons += [f"{name} {made.value}: {made.told}" for name, made in settings if made is not None]
     return Recommendation(
         question=question,
-        learning_rate=None if found is None else _rounded(found.value),
-        low=None if found is None else _rounded(found.low),
-        high=None if found is None else _rounded(found.high),
+        learning_rate=None if found is None else min(max(_rounded(found.value), found.low), found.high),
+        low=None if found is None else float(f"{found.low:.3g}"),
+        high=None if found is None else float(f"{found.high:.3g}"),
         schedule=None if schedule is None else schedule.value,
         schedule_kwargs=MappingProxyType({} if words is None or schedule is None else words.value),
         warmup_steps=None if warmup is None else warmup.value,
@@ -250,7 +257,7 @@ def _disagreement(found: Pooled) -> str:
     >>> _disagreement(Pooled(2e-5, 1e-5, 4e-5, 0.7, 5e-6, 2e-4, 9))
     'the sources span 5e-06 to 0.0002 (40 times); 70 % of their weight lies in the band'
     """
-    span = f"{found.lowest:.2g} to {found.highest:.2g} ({found.highest / found.lowest:.2g} times)"
+    span = f"{found.lowest:.2g} to {found.highest:.2g} ({found.highest / found.lowest:,.0f} times)"
     return f"the sources span {span}; {found.inside:.0%} of their weight lies in the band".replace("%", " %")
 
 

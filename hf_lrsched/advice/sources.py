@@ -13,7 +13,8 @@ Each ``evidence/*.yaml`` has three parts, of which the first two may be missing:
         source: smollm
         where: recipes/smollm2/sft/config.yaml
 
-An entry gives its figure as ``value``, as ``low`` and ``high`` (``value`` may lie between), as a ``formula`` of the inputs
+An entry gives its figure as ``value``, as ``low`` and ``high`` (``value`` may lie between; ``times: lr_adam`` makes all three
+multiples of another learning rate), as a ``formula`` of the inputs
 that `advice.question.Question.inputs` names, or as ``text``, for what is no number. Adding one needs no code: a file here
 is enough, and whatever the schema cannot read is refused with file and entry.
 
@@ -105,6 +106,7 @@ class Evidence:
         read: how closely it was looked at: ``read``, ``excerpt`` (a secondary page) or ``unverified``.
         value: the figure, or None.
         low, high: its band, or None.
+        times: the input that `value`, `low` and `high` are multiples of, such as ``lr_full``, or empty.
         formula: how it is computed from `inputs`, or empty.
         text: a figure that is no number, such as a schedule's name, or empty.
         when: the conditions under which it was used or holds.
@@ -125,6 +127,7 @@ class Evidence:
     value: float | None = None
     low: float | None = None
     high: float | None = None
+    times: str = ""
     formula: str = ""
     text: str = ""
     when: Mapping[str, Any] = field(default_factory=dict)
@@ -135,8 +138,8 @@ class Evidence:
 
     @property
     def inputs(self) -> frozenset[str]:
-        """What its formula needs."""
-        return names_in(self.formula) if self.formula else frozenset()
+        """What it is computed from."""
+        return names_in(self.formula) if self.formula else frozenset([self.times] if self.times else [])
 
     def figure(self, inputs: Mapping[str, float] = MappingProxyType({})) -> float | None:
         """The figure, computed where it is a formula, the geometric middle of a band that names none; None for a text.
@@ -151,9 +154,24 @@ class Evidence:
         """
         if self.formula:
             return evaluate(self.formula, inputs)
-        if self.value is None and self.low is not None and self.high is not None:
-            return float((self.low * self.high) ** 0.5)
-        return self.value
+        value = self.value
+        if value is None and self.low is not None and self.high is not None:
+            value = float((self.low * self.high) ** 0.5)
+        return None if value is None else value * self._unit(inputs)
+
+    def band(self, inputs: Mapping[str, float] = MappingProxyType({})) -> tuple[float, float] | None:
+        """Its low and high, or what its spread makes of the figure; None where it has neither.
+
+        >>> evidence()["guide-sgd"].band({"lr_adam": 1e-3})
+        (0.01, 0.1)
+        """
+        if self.low is not None and self.high is not None:
+            return self.low * self._unit(inputs), self.high * self._unit(inputs)
+        figure = self.figure(inputs)
+        return None if figure is None or self.spread is None else (figure / self.spread, figure * self.spread)
+
+    def _unit(self, inputs: Mapping[str, float]) -> float:
+        return evaluate(self.times, inputs) if self.times else 1.0
 
     def cited(self) -> str:
         """Where it comes from, in one line.
@@ -259,8 +277,9 @@ def _figure_wrong(entry: dict[str, Any], numbers: list[str]) -> str:
         return f"has a band from {entry['low']} to {entry['high']} that does not hold its value"
     if entry["of"] == "learning_rate" and not all(entry[word] > 0 for word in numbers):
         return "has a learning rate that is not above 0"
-    if entry.get("formula"):
-        names_in(entry["formula"])
+    for word in ("formula", "times"):
+        if entry.get(word):
+            names_in(entry[word])
     return ""
 
 

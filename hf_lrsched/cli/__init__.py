@@ -16,6 +16,7 @@ _COMMANDS = {
     "list": "schedules:list_",
     "show": "schedules:show",
     "plot": "schedules:plot",
+    "recommend": "advising:recommend",
     "plan": "planning:plan",
     "find-lr": "running:find_lr",
     "run": "running:run",

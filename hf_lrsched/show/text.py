@@ -12,12 +12,13 @@ import numpy.typing as npt
 from ..runs.history import History
 from ..runs.summary import summary
 from ..schedules.schedule import Schedule
+from .advice import text as recommendation
 from .findings import text as findings
 from .range_test import text as range_test
 
 __all__ = [
-    "chart", "findings", "history_table", "key_lrs", "key_steps", "number", "phase_list", "range_test", "run_summary",
-    "sparkline",
+    "chart", "findings", "history_table", "key_lrs", "key_steps", "number", "phase_list", "range_test",
+    "recommendation", "run_summary", "sparkline",
 ]  # fmt: skip
 
 _BARS = " ▁▂▃▄▅▆▇█"
