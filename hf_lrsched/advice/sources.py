@@ -43,6 +43,7 @@ QUANTITIES = (
     "lr_exponent",  # of what `unit` names
     "warmup",  # share of the run below 1, steps from 1 on
     "weight_decay",
+    "lora_scale",  # alpha over r
     "batch",
     "schedule",
     "schedule_kwargs",
