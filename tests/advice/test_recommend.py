@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from transformers import TrainingArguments
+
+from hf_lrsched import recommend
+from hf_lrsched.advice.model import Model
+from hf_lrsched.advice.question import TASKS, Question
+from hf_lrsched.advice.recommend import answer
+from hf_lrsched.advice.settings import choice
+from hf_lrsched.advice.sources import evidence
+
+PRESETS = Path(__file__).parents[2] / "recipes" / "presets"
+
+
+@pytest.mark.parametrize("size", ["135M", "1B", "8B", "70B", None])
+@pytest.mark.parametrize("task", [*TASKS, "lora", "qlora", "dpo_lora"])
+def test_every_answer_is_a_value_in_a_band_with_sources_or_says_that_there_is_none(
+    task: str, size: str | None, tmp_path: Path
+) -> None:
+    found = recommend(size, task=task, steps=1000)
+    if found.learning_rate is None:
+        assert found.confidence == "none"
+        assert "no calibrated evidence" in found.reasons[0]
+        with pytest.raises(ValueError, match="no calibrated evidence"):
+            found.to_training_args()
+        return
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= found.learning_rate <= found.high <= 4.01 * found.low
+    assert found.used
+    assert "@misc{" in found.bibtex()
+    args = TrainingArguments(str(tmp_path), max_steps=1000, report_to=[], **found.to_training_args())
+    assert args.learning_rate == found.learning_rate
+    assert args.get_warmup_steps(1000) <= 300
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_tasks_are_told_apart() -> None:
+    pretrain, full, lora, dpo = (recommend("8B", task=task).learning_rate for task in ("pretrain", "full", "lora", "dpo"))
+    assert pretrain is not None
+    assert full is not None
+    assert lora is not None
+    assert dpo is not None
+    assert dpo < full < pretrain
+    assert full < lora
+
+
+def test_a_smaller_model_takes_more() -> None:
+    small, large = (recommend(size, task="pretrain").learning_rate for size in ("135M", "70B"))
+    assert small is not None
+    assert large is not None
+    assert small > 3 * large
+
+
+def test_laws_answer_inside_their_box_and_are_set_aside_outside() -> None:
+    within = recommend("1B", task="pretrain", tokens=1e11)
+    assert "step-law" in {one.evidence.id for one in within.used if one.fitted}
+    beyond = recommend("8B", task="pretrain", tokens=1.5e13)
+    aside = {entry.id: reason for entry, reason in beyond.set_aside}
+    assert aside["step-law"] == "outside its box: parameters 8B is not in 210M to 1.1B"
+    assert not any(one.evidence.id == "step-law" for one in beyond.used)
+
+
+def test_what_nobody_knows_is_not_made_up() -> None:
+    found = recommend("8B", task="dpo", optimizer="lion")
+    assert found.learning_rate is None
+    assert found.low is None
+    assert found.disagreement == ""
+
+
+def test_sgd_takes_ten_to_a_hundred_times_what_adam_takes() -> None:
+    adam = recommend("8B", task="full")
+    sgd = recommend("8B", task="full", optimizer="sgd")
+    assert adam.learning_rate is not None
+    assert sgd.learning_rate is not None
+    assert 10 * adam.learning_rate <= sgd.learning_rate <= 100 * adam.learning_rate
+    assert sgd.confidence == "low"
+
+
+def test_a_source_can_be_left_out() -> None:
+    question = Question("sft", None, Model(parameters=8e9))
+    everything, less = answer(question), answer(question, frozenset({"torchtune"}))
+    assert "torchtune" in {one.evidence.source.key for one in everything.used}
+    assert "torchtune" not in {one.evidence.source.key for one in less.used}
+
+
+def test_shipped_figures_that_are_known_to_be_broken_do_not_count() -> None:
+    found = recommend("8B", task="full")
+    assert all(not one.evidence.faulty for one in found.used)
+    assert any(entry.faulty for entry, _ in found.set_aside)
+
+
+def test_the_warm_up_follows_the_length_of_the_run() -> None:
+    assert [recommend("1B", task="pretrain", steps=steps).warmup_steps for steps in (200, 1500, 10_000, 500_000)] == [
+        20,
+        100,
+        500,
+        2000,
+    ]
+    assert recommend("1B", task="pretrain").warmup_steps is None  # the schedule's own
+    assert recommend("1B", task="pretrain", tokens=1e10, batch_tokens=1e6).warmup_steps == 500
+
+
+# What the recipes ship, and the task that it is for.
+SHIPPED = {
+    "pretrain": Question("pretrain"),
+    "finetune": Question("sft"),
+    "lora": Question("sft", "lora"),
+    "image_classification": Question("image"),
+    "image_finetune": Question("image_finetune"),
+    "image_sgd": Question("image", optimizer="sgd"),
+}
+
+
+@pytest.mark.parametrize("preset", SHIPPED)
+def test_the_recipes_presets_are_what_is_advised(preset: str) -> None:
+    question = SHIPPED[preset]
+    read: dict[str, Any] = yaml.safe_load((PRESETS / f"{preset}.yaml").read_text("utf-8"))
+    advised = {name: choice(name, question) for name in ("schedule", "weight_decay", "warmup")}
+    assert advised["schedule"] is not None
+    assert advised["weight_decay"] is not None
+    assert read["lr_scheduler_type"] == advised["schedule"].value
+    assert read["weight_decay"] == advised["weight_decay"].value
+    if advised["warmup"] is not None and "warmup_steps" in read:
+        assert read["warmup_steps"] == advised["warmup"].value
+
+
+def test_every_choice_names_a_task_that_there_is() -> None:
+    chosen = [entry for entry in evidence().values() if entry.id.startswith("choice-")]
+    assert len(chosen) >= 10
+    for entry in chosen:
+        assert set(entry.when["task"]) <= set(TASKS)
