@@ -99,7 +99,8 @@ class Configuration:
         others: every key that no name of Transformers stands for, by its dotted key as it stands in the file.
         file: where it was read; empty for one that was not.
         task: ``"pretrain"``, ``"continue"``, ``"sft"``, ``"preference"``, ``"rl"``, ``"reward"``; empty where nothing says.
-        peft: ``"full"`` (all parameters), ``"lora"``, ``"qlora"``, ``"ia3"``, ...; empty where nothing says so.
+        peft: ``"full"`` (all parameters), ``"partial"`` (some layers), ``"lora"``, ``"qlora"``, ``"ia3"``, ...; empty where
+            nothing says so.
         parameters: the model's size, where its name or the file's says it.
         examples: samples in an epoch, where they are known.
         processes: how many processes train, where it is known.
@@ -234,7 +235,7 @@ class Configuration:
         if self.schedule in WITHOUT_WARMUP:
             return 1.0
         if warmup is None or run is None:
-            return None
+            return 1.0 if (self.warmup_share or 1.0) < 1.0 else None
         return 1.0 if run.total > warmup else round((run.total - 1) / warmup, 3)
 
     def but(self, **changed: Any) -> Configuration:

@@ -6,6 +6,7 @@ the warm-up is the lesser of 3 % and 100 steps; the schedule is cosine where non
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -44,6 +45,7 @@ class Axolotl(Reader):
         "lora_r": "r",
         "lora_alpha": "alpha",
         "peft_use_rslora": "rslora",
+        "hatchery.lora_rank": "r",
     }
 
     def mine(self, document: Document) -> bool:
@@ -92,6 +94,9 @@ def _task(document: Document) -> str:
 def _peft(document: Document) -> str:
     adapter = document.entries.get("adapter")
     if adapter is None or adapter.value is None or adapter.value == "":
-        # lisa, relora, spectrum and parts of a model that train are full fine-tuning of a part; of no adapter all the same
-        return "full"
+        if "hatchery" in document:  # a service that trains LoRA and nothing else
+            return "lora"
+        layers = document.value("unfrozen_parameters")
+        some = isinstance(layers, list) and any(re.search(r"\.\d|\[|layers", str(one)) for one in layers)
+        return "partial" if some or document.value("lisa_n_layers") else "full"
     return adapter.value.lower() if isinstance(adapter.value, str) else ""

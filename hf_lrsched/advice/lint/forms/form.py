@@ -12,6 +12,7 @@ from ..configuration import UNKNOWN, Configuration, Form, Setting
 from ..document import Document, number_of
 
 _SIZE = re.compile(r"(?<![A-Za-z0-9.])(?:(\d+)x)?(\d+(?:[.p]\d+)?)([bBmM])(?![A-Za-z0-9])")
+_UNDERSCORED = re.compile(r"-(\d)_(\d)(?=[bB](?![A-Za-z0-9]))")  # stablelm-2-1_6b
 _SIZE_IN_CODE = re.compile(r"_(0_5|0_6|1_5|1_7|\d+)([bm])(?![a-z0-9])")  # qwen2_0_5b, and llama3_2_1b
 _SCALE = {"b": 1e9, "m": 1e6}
 
@@ -72,11 +73,12 @@ class Reader(ABC):
 def size_of(*names: Any) -> float | None:
     """How many parameters a model has, by the first of its names that says so.
 
-    >>> size_of("Qwen/Qwen2.5-0.5B"), size_of("mixtral-8x7b"), size_of(None, "SmolLM2-135M"), size_of("gpt2", "8bit")
-    (500000000.0, 56000000000.0, 135000000.0, None)
+    >>> size_of("Qwen/Qwen2.5-0.5B"), size_of("mixtral-8x7b"), size_of(None, "stablelm-2-1_6b"), size_of("gpt2", "8bit")
+    (500000000.0, 56000000000.0, 1600000000.0, None)
     """
     for name in names:
-        found = _SIZE.search(name.rstrip("/").rpartition("/")[2] or name) if isinstance(name, str) else None
+        last = _UNDERSCORED.sub(r"-\1.\2", name.rstrip("/").rpartition("/")[2]) if isinstance(name, str) else ""
+        found = _SIZE.search(last)
         if found:
             return int(found[1] or 1) * float(found[2].replace("p", ".")) * _SCALE[found[3].lower()]
     return None

@@ -27,6 +27,8 @@ class LitGPT(Reader):
     names = {
         "optimizer.init_args.lr": "learning_rate",
         "optimizer.init_args.weight_decay": "weight_decay",
+        "train.learning_rate": "learning_rate",  # litgpt 0.3
+        "train.weight_decay": "weight_decay",
         "optimizer.class_path": "optim",
         "optimizer": "optim",
         "train.lr_warmup_steps": "warmup_steps",
@@ -61,7 +63,7 @@ class LitGPT(Reader):
         return super().understood(setting)
 
     def read(self, document: Document, **known: Any) -> Any:
-        """As it is written, with the warm-up that litgpt puts in for itself."""
+        """As it is written, with the warm-up and the schedule that litgpt puts in for itself."""
         read = super().read(document, **known)
         settings = dict(read.settings)
         if "warmup_steps" not in settings:
@@ -71,6 +73,7 @@ class LitGPT(Reader):
             settings["warmup_steps"] = replace(
                 place, name="warmup_steps", value=given, written="", key="train.lr_warmup_steps"
             )
+        settings["lr_scheduler_type"] = Setting("lr_scheduler_type", "cosine")
         return read.but(settings=settings)
 
     def facts(self, document: Document, settings: Mapping[str, Setting]) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from ..configuration import Setting, Steps
+from ..configuration import Configuration, Setting, Steps
 from ..document import Document
 from .form import Reader, count_of, size_of
 from .names import TRAINING_ARGUMENTS
@@ -22,6 +23,7 @@ _STAGES = {
     "pt": "continue",
     **dict.fromkeys(("dpo", "kto", "orpo", "simpo"), "preference"),
 }
+_OPTIMIZERS = ("galore", "apollo", "badam", "muon", "adam_mini")
 _OWN = ("finetuning_type", "template", "cutoff_len", "dataset_dir", "stage", "max_samples")
 _OWN_V1 = ("model_class", "train_dataset", "dist_config", "kernel_config", "cutoff_len", "peft_config")
 
@@ -52,6 +54,19 @@ class LlamaFactory(Reader):
         first = document.has("stage", "finetuning_type") > 0 and document.has(*_OWN) >= 2
         return trains and (first or ("model" in document and document.has(*_OWN_V1) >= 2))
 
+    def read(self, document: Document, **known: Any) -> Configuration:
+        """As it is written, with the optimizer that a switch of its own chooses."""
+        read = super().read(document, **known)
+        chosen = next((found for name in _OPTIMIZERS if (found := document.entries.get(f"use_{name}")) and found.value), None)
+        if chosen is None:
+            return read
+        return read.but(
+            settings={
+                **read.settings,
+                "optim": replace(chosen, name="optim", value=chosen.name.removeprefix("use_"), written=""),
+            }
+        )
+
     def facts(self, document: Document, settings: Mapping[str, Setting]) -> dict[str, Any]:
         """Task, method, size and length, as far as they are written."""
         return {
@@ -72,7 +87,7 @@ def _peft(document: Document) -> str:
     if not kind:
         return "full" if "train_dataset" in document and "peft_config" not in document else ""
     quantized = document.value("quantization_bit") or document.value("quant_config")
-    return {"lora": "qlora" if quantized else "lora", "freeze": "full"}.get(kind, kind)
+    return {"lora": "qlora" if quantized else "lora", "freeze": "partial"}.get(kind, kind)
 
 
 def _at_most(document: Document) -> Steps | None:
