@@ -23,8 +23,16 @@ READ = {"read": 1.0, "excerpt": 0.8, "unverified": 0.5}
 # Batch scaling is carried no further than this either way: Adam's optimum falls again beyond a critical batch (2405.14578).
 FURTHEST = 2.0
 # The smallest language models of the evidence have 7e7 parameters; a tenth of that is FAR. What names no size of its own
-# ("LLMs") says nothing about smaller ones: the recipes' demo, of a million, learns nothing at 1e-5 (scripts/demo_lr_sweep.json).
+# ("LLMs") says nothing about smaller ones: the recipes' demo, of a million, learns nothing at 1e-5.
 LEAST = 7e6
+
+# What must be known before a box can be called fitting, and how its absence is told.
+_NEEDED = {
+    "parameters": "the model's size is",
+    "hidden": "its hidden width is",
+    "tokens": "the run's tokens are",
+    "tokens_per_parameter": "the run's tokens or the model's size are",
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,9 @@ def outside(entry: Evidence, question: Question, inputs: Mapping[str, float]) ->
         return f"needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not known"
     size = question.model.parameters
     if size is not None and size < LEAST and "parameters" not in entry.when and not question.task.startswith("image"):
-        return f"no source here is about language models of less than {spelled(LEAST)} parameters, and this one has {spelled(size)}"
+        return (
+            f"no source is about language models of less than {spelled(LEAST)} parameters, and this one has {spelled(size)}"
+        )
     families = entry.when.get("family") if entry.formula else None  # a shipped value's family is where it was used
     if families and not any(question.model.family.startswith(family) for family in families):
         return f"calibrated for {', '.join(families)} alone, not {question.model.family or 'a family that is not known'}"
@@ -92,8 +102,8 @@ def _box(entry: Evidence, question: Question, inputs: Mapping[str, float]) -> st
             if away > FAR:
                 size = spelled(low) if low == high else f"{spelled(low)} to {spelled(high)}"
                 return f"from models of {size} parameters, a size {10**away:.0f} times away"
-        elif name not in known and name == "parameters" and not entry.formula:
-            return f"holds for {spelled(low)} to {spelled(high)} parameters, and the model's size is not known"
+        elif name not in known and name in _NEEDED:
+            return f"holds for {spelled(low)} to {spelled(high)} {name}, and {_NEEDED[name]} not known"
         elif name in known and not low <= known[name] <= high:
             return f"outside its box: {name} {spelled(known[name])} is not in {spelled(low)} to {spelled(high)}"
     return ""

@@ -19,6 +19,8 @@ from .matching import Estimate
 WIDEST = 4.0  # high over low: the goal: two steps of a grid of factor 2
 NARROWEST = 2.0  # no sweep here resolves less: the grids of all of them have a factor of 2 to 3 between neighbours
 
+ALIKE = 0.95  # windows that hold this much of the most are alike: a twentieth is one file more or less among twenty
+
 
 @dataclass(frozen=True)
 class Pooled:
@@ -98,18 +100,20 @@ def weighted_median(points: NDArray[np.float64], mass: NDArray[np.float64]) -> f
 
 
 def _window(points: NDArray[np.float64], mass: NDArray[np.float64], middle: float) -> tuple[float, float, float]:
-    """The window with the most mass that holds `middle`; of those with the same mass the one most nearly centred on it."""
+    """The window with the most mass that holds `middle`; where several hold about as much, the one most centred on it."""
     wide, narrow = math.log(WIDEST), math.log(NARROWEST)
     starts = np.concatenate([points[points <= middle], points[points >= middle] - wide, [middle - wide / 2]])
     starts = starts[(starts <= middle + 1e-12) & (starts >= middle - wide - 1e-12)]
-    held = [float(mass[(points >= start - 1e-9) & (points <= start + wide + 1e-9)].sum()) for start in starts]
-    _, _, start = max(
-        (round(share, 9), -abs(start + wide / 2 - middle), start) for share, start in zip(held, starts, strict=True)
-    )
-    within = points[(points >= start - 1e-9) & (points <= start + wide + 1e-9)]
+    held = np.array([mass[_within(points, start, start + wide)].sum() for start in starts])
+    best = starts[held >= ALIKE * held.max()]
+    start = float(best[np.argmin(np.abs(best + wide / 2 - middle))])
+    within = points[_within(points, start, start + wide)]
     low, high = min(within.min(initial=middle), middle), max(within.max(initial=middle), middle)
     short = narrow - (high - low)
     if short > 0:  # widened to both sides
         low, high = low - short / 2, high + short / 2
-    inside = float(mass[(points >= low - 1e-9) & (points <= high + 1e-9)].sum())
-    return float(low), float(high), inside
+    return float(low), float(high), float(mass[_within(points, low, high)].sum())
+
+
+def _within(points: NDArray[np.float64], low: float, high: float) -> NDArray[np.bool_]:
+    return np.asarray((points >= low - 1e-9) & (points <= high + 1e-9))

@@ -34,6 +34,7 @@ class Recommendation:
         question: what was asked.
         learning_rate: the peak; None where there is no calibrated evidence.
         low, high: the band around it, at most a factor of 4 wide.
+        span: the lowest and the highest of all that was used; None where nothing was.
         schedule: for ``lr_scheduler_type``, and `schedule_kwargs` for ``lr_scheduler_kwargs``.
         warmup_steps: steps from 1 on, a share of the run below 1, as TrainingArguments have it; None: the schedule's own.
         weight_decay: None where nothing is known.
@@ -48,6 +49,7 @@ class Recommendation:
     learning_rate: float | None
     low: float | None
     high: float | None
+    span: tuple[float, float] | None
     schedule: str | None
     schedule_kwargs: Mapping[str, Any]
     warmup_steps: float | None
@@ -99,6 +101,7 @@ class Recommendation:
             "learning_rate": self.learning_rate,
             "low": self.low,
             "high": self.high,
+            "span": None if self.span is None else list(self.span),
             "lr_scheduler_type": self.schedule,
             "lr_scheduler_kwargs": dict(self.schedule_kwargs),
             "warmup_steps": self.warmup_steps,
@@ -216,11 +219,13 @@ def _recommended(
     settings = (("schedule", schedule), ("schedule's arguments", words), ("warm-up", warmup), ("weight decay", decay))
     reasons = [_reason(question, found, used)]
     reasons += [f"{name} {made.value}: {made.told}" for name, made in settings if made is not None]
+    low, high = (None, None) if found is None else (float(f"{found.low:.3g}"), float(f"{found.high:.3g}"))
     return Recommendation(
         question=question,
-        learning_rate=None if found is None else min(max(_rounded(found.value), found.low), found.high),
-        low=None if found is None else float(f"{found.low:.3g}"),
-        high=None if found is None else float(f"{found.high:.3g}"),
+        learning_rate=None if found is None else _rounded(found),
+        low=low,
+        high=high,
+        span=None if found is None else (found.lowest, found.highest),
         schedule=None if schedule is None else schedule.value,
         schedule_kwargs=MappingProxyType({} if words is None or schedule is None else words.value),
         warmup_steps=None if warmup is None else warmup.value,
@@ -234,9 +239,9 @@ def _recommended(
     )
 
 
-def _rounded(lr: float) -> float:
-    """To two digits; no evidence here has more."""
-    return float(f"{lr:.2g}")
+def _rounded(found: Pooled) -> float:
+    """The value to two digits, as no evidence here has more, and not beyond its band."""
+    return min(max(float(f"{found.value:.2g}"), float(f"{found.low:.3g}")), float(f"{found.high:.3g}"))
 
 
 def _reason(question: Question, found: Pooled | None, used: tuple[Estimate, ...]) -> str:
@@ -245,9 +250,9 @@ def _reason(question: Question, found: Pooled | None, used: tuple[Estimate, ...]
     fitted = [one for one in used if one.fitted]
     if fitted:
         by = "; ".join(f"{one.evidence.source.title}: {one.value:.2g}{f' {one.how}' if one.how else ''}" for one in fitted)
-        return f"peak {_rounded(found.value):g}: what was fitted for {question.told} ({by})"
+        return f"peak {_rounded(found):g}: what was fitted for {question.told} ({by})"
     count = f"{len(used)} figure{'s' * (len(used) > 1)} from {found.sources} source{'s' * (found.sources > 1)}"
-    return f"peak {_rounded(found.value):g}: the weighted median of {count} for {question.told}"
+    return f"peak {_rounded(found):g}: the weighted median of {count} for {question.told}"
 
 
 def _disagreement(found: Pooled) -> str:
