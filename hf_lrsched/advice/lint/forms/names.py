@@ -17,8 +17,8 @@ TRAINING_ARGUMENTS = _names(
 """Names of `TrainingArguments` (transformers 5.23.0, and three that it has given up: ``warmup_ratio`` among them)."""
 
 UNMISTAKABLE = _names(
-    "lr_scheduler_type lr_scheduler_kwargs num_train_epochs per_device_train_batch_size gradient_accumulation_steps",
-    "save_total_limit evaluation_strategy eval_strategy per_device_eval_batch_size load_best_model_at_end warmup_ratio",
+    "lr_scheduler_type lr_scheduler_kwargs num_train_epochs per_device_train_batch_size save_total_limit",
+    "evaluation_strategy eval_strategy per_device_eval_batch_size load_best_model_at_end",
 )
 """Those that hardly any other program has."""
 

@@ -45,9 +45,9 @@ class Transformers(Reader):
             return False
         own = [key for key in document.entries if key in TRAINING_ARGUMENTS]
         sure = sum(key in UNMISTAKABLE for key in own)
-        return document.has(*_LR) > 0 and (
-            sure >= 2 or (sure >= 1 and len(own) >= 3) or (len(own) >= 2 and _is_trl(document))
-        )
+        alone = len(own) >= 3 and len(own) == len({key.partition(".")[0] for key in document.entries})
+        named = sure >= 2 or (sure >= 1 and (len(own) >= 3 or _is_trl(document)))
+        return document.has(*_LR) > 0 and (alone or named)
 
     def read_all(self, document: Document) -> Iterator[Configuration]:
         """The arguments at the top of the document, or those that lie within it."""
