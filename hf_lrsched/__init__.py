@@ -13,6 +13,7 @@ from .training import registration as _registration
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from .advice.presets import preset
     from .advice.recommend import recommend
     from .advice.transfer import transfer_lr
     from .runs.diagnosis import Finding, diagnose
@@ -67,6 +68,7 @@ _WHERE = {
     **dict.fromkeys(("Schedule", "repeat"), "schedules.schedule"),
     **dict.fromkeys(("from_spec", "to_spec"), "schedules.spec"),
     "Horizon": "schedules.lengths",
+    "preset": "advice.presets",
     "recommend": "advice.recommend",
     "transfer_lr": "advice.transfer",
     "BranchPlan": "training.branches",
@@ -129,6 +131,7 @@ __all__ = [
     "phases",
     "plot",
     "power",
+    "preset",
     "read_history",
     "recommend",
     "register",

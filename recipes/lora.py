@@ -3,18 +3,22 @@
     accelerate launch recipes/lora.py              what pretrain.py left, on Python's documentation
     accelerate launch recipes/lora.py --model_name_or_path Qwen/Qwen3-0.6B --dataset_name trl-lib/Capybara
 
-Data as for finetune.py. Every argument of SFTConfig works; presets/lora.yaml holds the defaults.
+    accelerate launch recipes/lora.py --config qlora --model_name_or_path Qwen/Qwen3-8B --dataset_name trl-lib/Capybara
+
+Data as for finetune.py. Every argument of SFTConfig works; presets/lora.yaml holds the defaults, qlora.yaml those of QLoRA.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
+import torch
 from language import examples, pretrained
 from peft import LoraConfig
-from recipe import Data, Peak, parse, plan, run
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from trl import SFTConfig, SFTTrainer
+from recipe import Data, Peak, parse, plan, run, stop
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from trl import SFTConfig, SFTTrainer, get_kbit_device_map
 
 import hf_lrsched  # registers the schedules  # noqa: F401
 
@@ -28,15 +32,25 @@ class Model:
     lora_alpha: int = field(default=32, metadata={"help": "Scale, over the rank (TRL's ModelConfig: 32)."})
     lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapters (LoraConfig: 0)."})
     use_rslora: bool = field(default=False, metadata={"help": "Scale by alpha / sqrt(r) (2312.03732)."})
+    load_in_4bit: bool = field(default=False, metadata={"help": "QLoRA: the model's weights in 4 bits (needs a GPU)."})
 
 
 args, data, model_args, peak = parse("lora", SFTConfig, Data, Model, Peak)
+if model_args.load_in_4bit and (not torch.cuda.is_available() or find_spec("bitsandbytes") is None):
+    stop("--load_in_4bit needs a GPU and bitsandbytes (pip install bitsandbytes); without them use --config lora")
 name = pretrained(model_args.model_name_or_path)
 args.dataset_text_field = data.text_column
 train, held_out = examples(data, args)
 
+loading = {}
+if model_args.load_in_4bit:  # as QLoRA has it (2305.14314)
+    loading["quantization_config"] = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16
+    )
+    loading["device_map"] = get_kbit_device_map()
+
 trainer = SFTTrainer(
-    model=AutoModelForCausalLM.from_pretrained(name),
+    model=AutoModelForCausalLM.from_pretrained(name, **loading),
     args=args,
     train_dataset=train,
     eval_dataset=held_out,

@@ -81,14 +81,16 @@ def stop(sentence: str) -> NoReturn:
 def parse(recipe: str, *classes: type) -> tuple[Any, ...]:
     """The arguments of `recipe` from its preset and the command line, which wins.
 
-    Without ``--config`` the preset is ``demo-<recipe>.yaml``, or ``<recipe>.yaml`` where a model or data is given.
+    ``--config`` takes a file, or the name of a preset that is shipped. Without it the preset is ``demo-<recipe>.yaml``, or
+    ``<recipe>.yaml`` where a model or data is given.
     """
     argv = _plain(sys.argv[1:])
     if argv.count("--config") and argv[-1] == "--config":
         stop("--config needs a file behind it")
     named = argv[argv.index("--config") + 1] if "--config" in argv else None
     own = {"--model_name_or_path", "--dataset_name", "--train_file"} & set(argv)
-    preset = Path(named or PRESETS / f"{'' if own else 'demo-'}{recipe}.yaml")
+    shipped = PRESETS / f"{named or ('' if own else 'demo-') + recipe}.yaml"
+    preset = Path(named) if named and (Path(named).is_file() or not shipped.is_file()) else shipped
     if named:
         del argv[argv.index("--config") : argv.index("--config") + 2]
     typed = _read(preset)

@@ -19,6 +19,7 @@ _COMMANDS = {
     "recommend": "advising:recommend",
     "plan": "planning:plan",
     "find-lr": "running:find_lr",
+    "recipes": "recipes:recipes",
     "run": "running:run",
     "cooldown": "running:cooldown",
     "report": "reports:report",
