@@ -28,7 +28,7 @@ def names_in(formula: str) -> frozenset[str]:
     ['parameters', 'tokens']
 
     Raises:
-        ValueError: for text that is no formula.
+        ValueError: for text that is no formula, and for whatever is not arithmetic in it.
     """
     return frozenset(node.id for node in ast.walk(_parsed(formula)) if isinstance(node, ast.Name)) - set(_CALLS)
 
@@ -48,24 +48,39 @@ def evaluate(formula: str, inputs: Mapping[str, float]) -> float:
 @lru_cache(maxsize=1000)
 def _parsed(formula: str) -> ast.expr:
     try:
-        return ast.parse(formula, mode="eval").body
+        parsed = ast.parse(formula, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"{formula!r} is no formula: {error}") from None
+    _check(parsed, formula)
+    return parsed
+
+
+def _check(node: ast.expr, formula: str) -> None:
+    """Refuses whatever is neither arithmetic nor one of the few functions."""
+    parts: list[ast.expr] = []
+    if isinstance(node, ast.BinOp) and type(node.op) in _TWO:
+        parts = [node.left, node.right]
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        parts = [node.operand]
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _CALLS and not node.keywords:
+        parts = node.args
+    elif not isinstance(node, ast.Name) and not (isinstance(node, ast.Constant) and type(node.value) in (int, float)):
+        raise ValueError(
+            f"{formula!r} holds {ast.unparse(node)!r}; a formula has numbers, names, + - * / ** and {', '.join(_CALLS)}"
+        )
+    for part in parts:
+        _check(part, formula)
 
 
 def _value(node: ast.expr, inputs: Mapping[str, float], formula: str) -> float:
-    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
-        return float(node.value)
     if isinstance(node, ast.Name):
         if node.id not in inputs:
             raise ValueError(f"{formula!r} needs {node.id}")
         return float(inputs[node.id])
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+    if isinstance(node, ast.UnaryOp):
         return -_value(node.operand, inputs, formula)
-    if isinstance(node, ast.BinOp) and type(node.op) in _TWO:
+    if isinstance(node, ast.BinOp):
         return _TWO[type(node.op)](_value(node.left, inputs, formula), _value(node.right, inputs, formula))
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _CALLS and not node.keywords:
-        return float(_CALLS[node.func.id](*(_value(argument, inputs, formula) for argument in node.args)))
-    raise ValueError(
-        f"{formula!r} holds {ast.unparse(node)!r}; a formula has numbers, names, + - * / ** and {', '.join(_CALLS)}"
-    )
+    if isinstance(node, ast.Call):
+        return float(_CALLS[ast.unparse(node.func)](*(_value(argument, inputs, formula) for argument in node.args)))
+    return float(ast.literal_eval(node))

@@ -53,6 +53,8 @@ QUANTITIES = (
 RANGES = (
     "parameters", "hidden", "rank", "steps", "tokens", "tokens_per_parameter", "examples", "batch_tokens", "batch_size", "lr",
 )  # fmt: skip
+# What a formula may use: what `advice.question.Question.inputs` has, LoRA's alpha, and what is advised to a neighbour.
+INPUTS = (*RANGES, "alpha", "lr_adam", "lr_full", "lr_pretrain")
 WORDS = ("task", "peft", "optimizer", "family", "schedule", "model", "scaling", "data", "alpha")
 
 
@@ -278,10 +280,15 @@ def _figure_wrong(entry: dict[str, Any], numbers: list[str]) -> str:
         return f"has a band from {entry['low']} to {entry['high']} that does not hold its value"
     if entry["of"] == "learning_rate" and not all(entry[word] > 0 for word in numbers):
         return "has a learning rate that is not above 0"
-    for word in ("formula", "times"):
-        if entry.get(word):
-            names_in(entry[word])
-    return ""
+    return next((wrong for word in ("formula", "times") if (wrong := _formula_wrong(word, entry.get(word)))), "")
+
+
+def _formula_wrong(word: str, formula: str | None) -> str:
+    try:
+        unknown = names_in(formula) - set(INPUTS) if formula else set()
+    except ValueError as error:
+        return f"has {word}: {error}"
+    return f"has {word}: {formula}, in which {', '.join(sorted(unknown))} is none of {', '.join(INPUTS)}" if unknown else ""
 
 
 def _when_wrong(when: Mapping[str, Any]) -> str:
