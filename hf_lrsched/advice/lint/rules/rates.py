@@ -1,0 +1,282 @@
+"""Learning rates far outside of what others measured, fitted or ship for the same task, method and size.
+
+A rule fires only where both hold: the rate lies well outside the band that `recommend` gives, and hardly any of the evidence
+is as far out. What they do not know: the data, a model whose weights are special (ternary, pruned), and tasks for which
+there is no evidence; of those nothing is said.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+
+from ...model import Model
+from ...question import PEFT_TYPES, TASKS, Question, optimizer_of, spelled
+from ...recommend import Recommendation, answer
+from ...sources import Evidence, about
+from ..configuration import Configuration, Setting
+from ..remark import Remark
+from ..rule import Example, Rule
+
+_FAR = 5.0  # times the end of a band that is itself up to 4 wide: beyond it lie 2 % of 496 shipped files, most of them marked
+_VERY_FAR = 10.0  # below: a rate that is too low costs time, not the run
+_SO_FAR_OUT = 0.075  # of the evidence's weight: the shipped mistakes are among the evidence too
+LORA = frozenset({"lora", "qlora", "dora", "rslora", "lora_plus"})
+_FULL = 4.0  # LoRA's band begins at 10 times that of full fine-tuning, or a little below; a quarter of it is not LoRA's
+_ALPHA = 32.0  # LoRA Without Regret (doi 10.64434/tml.20250929): with this alpha the best LR hardly depends on the rank
+_ALPHA_FAR = 4.0  # alphas of 16 to 64 are shipped (recommend's evidence: lora_scale)
+_COLLAPSES = 5e-5  # datawhalechina/hello-agents, pull request 771: GSM8K 57 % to 2.4 % under GRPO of all parameters
+_SPECIAL = re.compile(r"falcon-e|bitnet|1[._]58")  # ternary weights, which are trained at 10 times the rate and more
+_DEFAULT = 5e-5  # TrainingArguments.learning_rate, transformers 5.23.0
+
+
+def question_of(configuration: Configuration) -> Question | None:
+    """What one would ask for the configuration's learning rate; None where task, method or optimizer are not known."""
+    peft = configuration.peft
+    if _SPECIAL.search(configuration.word("model_name_or_path")):
+        return None
+    if configuration.task not in TASKS or not (peft == "full" or peft in PEFT_TYPES) or configuration.unknown("optim"):
+        return None
+    rank, alpha = configuration.number("r"), configuration.number("alpha")
+    return Question(
+        configuration.task,
+        None if peft == "full" else peft,
+        Model(parameters=configuration.parameters),
+        r=int(rank) if rank and rank >= 1 else None,
+        alpha=alpha if alpha and alpha > 0 else None,
+        rslora=bool(configuration.value("rslora")),
+        optimizer=optimizer_of(configuration.word("optim") or "adamw"),
+    )
+
+
+def _asked(configuration: Configuration) -> tuple[Setting, float, Question, Recommendation] | None:
+    """The learning rate that is set, and what is advised in its place; None where either is unknown."""
+    setting, question = configuration.get("learning_rate"), question_of(configuration)
+    rate = None if setting is None else setting.number
+    if setting is None or rate is None or not 0 < rate < math.inf or question is None:
+        return None
+    advised = answer(question)
+    return None if advised.low is None or advised.high is None else (setting, rate, question, advised)
+
+
+def _as_far(advised: Recommendation, rate: float) -> float:
+    """The share of the evidence's weight that is as far from the band as `rate`, on its side."""
+    above = rate > (advised.learning_rate or 0.0)
+    whole = sum(one.weight for one in advised.used)
+    return sum(one.weight for one in advised.used if (one.high >= rate if above else one.low <= rate)) / whole
+
+
+def _band(advised: Recommendation) -> str:
+    return f"{advised.low:g} to {advised.high:g}"
+
+
+def _sources(advised: Recommendation) -> str:
+    """How many sources a band has, and the weightiest of those that can be looked up."""
+    sources = {one.evidence.source.key: one.evidence.source for one in advised.used}
+    known = [source.title for source in sources.values() if source.url][:2]
+    among = f", among them {' and '.join(known)}" if known else ""
+    return f"{len(sources)} source{'s' * (len(sources) > 1)}{among}"
+
+
+def times(ratio: float) -> str:
+    """A ratio as it is said: no digit more than it is worth.
+
+    >>> times(5.93), times(12.4), times(200.0)
+    ('5.9', '12', '200')
+    """
+    return f"{ratio:.2g}" if ratio < 10 else f"{round(ratio)}"
+
+
+def said(setting: Setting, rate: float) -> str:
+    """A rate as it stands in the file, with its key."""
+    return f"{setting.key}: {setting.written or f'{rate:g}'}"
+
+
+class RateOutsideBand(Rule):
+    """A learning rate far outside of what is used for the task, the method and the size."""
+
+    id, name, level = "LR003", "rate-outside-band", "warning"
+    source = "hf_lrsched.recommend, whose evidence names its sources: hf-lrsched recommend"
+    example = Example(
+        "qwen2-dpo.yaml",
+        "base_model: Qwen/Qwen2.5-0.5B\nrl: dpo\nsequence_len: 2048\nmicro_batch_size: 1\nnum_epochs: 1\n"
+        "optimizer: adamw_torch\nlr_scheduler: cosine\nlearning_rate: 0.0002\ndatasets: []\n",
+        "base_model: Qwen/Qwen2.5-0.5B\nrl: dpo\nsequence_len: 2048\nmicro_batch_size: 1\nnum_epochs: 1\n"
+        "optimizer: adamw_torch\nlr_scheduler: cosine\nlearning_rate: 0.000001\ndatasets: []\n",
+        "axolotl examples/qwen2/dpo.yaml: DPO of all parameters at 0.0002, 200 times the band",
+    )
+
+    def judge(self, configuration: Configuration, siblings: Sequence[Configuration]) -> Iterator[Remark]:
+        """Needs task and method; the size where it is known."""
+        found = _asked(configuration)
+        if found is None or RateOfFullTuning.fires(configuration):
+            return
+        setting, rate, question, advised = found
+        low, high = advised.low or 0.0, advised.high or math.inf
+        above, below = rate / high, low / rate
+        if not (above >= _FAR or below >= _VERY_FAR) or _as_far(advised, rate) > _SO_FAR_OUT:
+            return
+        how_far = f"{times(above)} times the upper end" if above > 1 else f"1/{times(below)} of the lower end"
+        size = f" at {spelled(configuration.parameters)}" if configuration.parameters else ""
+        method = f" with {question.peft}" if question.peft else " of all parameters"
+        sentence = (
+            f"{said(setting, rate)} is {how_far} of what is used for {TASKS[question.task]}{method}{size}: "
+            f"{_band(advised)} ({_sources(advised)})"
+        )
+        peer = _lora_peer(question) if above > 1 else None
+        hint = "; that is a rate for LoRA" if peer and (peer.low or 0) <= rate <= (peer.high or 0) else ""
+        advice = f"Try {advised.learning_rate:g}, or find it: hf-lrsched find-lr"
+        yield self.remark(configuration, setting, sentence + hint, advice)
+
+
+def _lora_peer(question: Question) -> Recommendation | None:
+    """What is advised for LoRA, where all parameters train."""
+    return None if question.peft else answer(Question(question.task, "lora", question.model))
+
+
+class RateOfFullTuning(Rule):
+    """LoRA at a learning rate of full fine-tuning."""
+
+    id, name, level = "LR004", "lora-at-full-rate", "warning"
+    source = "LoRA Without Regret, https://doi.org/10.64434/tml.20250929; https://github.com/huggingface/trl/pull/4207"
+    example = Example(
+        "7B_lora.yaml",
+        "model:\n  _component_: torchtune.models.mistral.lora_mistral_7b\n  lora_rank: 64\n  lora_alpha: 16\n"
+        "optimizer:\n  _component_: torch.optim.AdamW\n  lr: 2e-5\nepochs: 3\nbatch_size: 4\n",
+        "model:\n  _component_: torchtune.models.mistral.lora_mistral_7b\n  lora_rank: 64\n  lora_alpha: 16\n"
+        "optimizer:\n  _component_: torch.optim.AdamW\n  lr: 2e-4\nepochs: 3\nbatch_size: 4\n",
+        "torchtune recipes/configs/mistral/7B_lora.yaml: LoRA at lr: 2e-5, as 19 others of its files",
+    )
+
+    @staticmethod
+    def fires(configuration: Configuration) -> bool:
+        """Whether a rate for all parameters is set where only LoRA's train."""
+        found = _asked(configuration)
+        if found is None or found[2].peft not in LORA or found[2].task != "sft":
+            return False
+        _, rate, _, advised = found
+        return rate <= (advised.low or 0.0) / _FULL
+
+    def judge(self, configuration: Configuration, siblings: Sequence[Configuration]) -> Iterator[Remark]:
+        """Of supervised fine-tuning."""
+        found = _asked(configuration)
+        if found is None or not self.fires(configuration):
+            return
+        setting, rate, question, advised = found
+        full = answer(Question("sft", None, question.model))
+        of_full = f", and within full fine-tuning's {_band(full)}" if full.low and full.high and full.low <= rate else ""
+        sentence = (
+            f"{said(setting, rate)} is 1/{times((advised.low or rate) / rate)} of the lower end of what is used with "
+            f"{question.peft}, {_band(advised)}{of_full}; LoRA wants about 10 times the rate of all parameters"
+        )
+        yield self.remark(configuration, setting, sentence, f"Try {advised.learning_rate:g}")
+
+
+class RankAndAlpha(Rule):
+    """An alpha that makes the learning rate another one."""
+
+    id, name, level = "LR009", "alpha-changes-rate", "warning"
+    source = "LoRA Without Regret, https://doi.org/10.64434/tml.20250929; https://github.com/paiml/aprender/pull/2258"
+    example = Example(
+        "lora.yaml",
+        "base_model: Qwen/Qwen3-8B\nadapter: lora\nlora_r: 256\nlora_alpha: 1024\nsequence_len: 2048\nmicro_batch_size: 1\n"
+        "num_epochs: 1\noptimizer: adamw_torch\nlr_scheduler: cosine\nlearning_rate: 0.0002\ndatasets: []\n",
+        "base_model: Qwen/Qwen3-8B\nadapter: lora\nlora_r: 256\nlora_alpha: 32\nsequence_len: 2048\nmicro_batch_size: 1\n"
+        "num_epochs: 1\noptimizer: adamw_torch\nlr_scheduler: cosine\nlearning_rate: 0.0002\ndatasets: []\n",
+        "paiml/aprender pull request 2258: rank 256 at 2e-4 went from a loss of 4.31 to 1.44 and then to 16.0",
+    )
+
+    def judge(self, configuration: Configuration, siblings: Sequence[Configuration]) -> Iterator[Remark]:
+        """Needs rank and alpha. An update is alpha / r times a sum of r terms; rsLoRA's is sqrt(r) times as large."""
+        found = _asked(configuration)
+        if found is None or found[2].peft not in LORA or found[2].r is None or found[2].alpha is None:
+            return
+        setting, rate, question, advised = found
+        rank, alpha = float(question.r or 1), float(question.alpha or 0)
+        stabilised = question.rslora or question.peft == "rslora"
+        factor = alpha * (math.sqrt(rank) if stabilised else 1.0) / _ALPHA
+        amounts, low, high = rate * factor, advised.low or 0.0, advised.high or math.inf
+        if 1 / _ALPHA_FAR < factor < _ALPHA_FAR or low / _VERY_FAR <= amounts <= high * _VERY_FAR:
+            return
+        scale = f"{alpha:g}/sqrt({rank:g})" if stabilised else f"{alpha:g}/{rank:g}"
+        sentence = (
+            f"alpha {alpha:g} at rank {rank:g} (updates times {scale}) makes {said(setting, rate)} "
+            f"amount to {amounts:.2g} at alpha {_ALPHA:g}, and {_band(advised)} is used"
+        )
+        at = configuration.get("alpha")
+        yield self.remark(
+            configuration, at or setting, sentence, f"Write alpha {_ALPHA:g}, or divide the rate by {factor:.2g}"
+        )
+
+
+class RateOfSFTInRL(Rule):
+    """Reinforcement learning or preference tuning at a rate of supervised fine-tuning, or at the Trainer's default."""
+
+    id, name, level = "LR016", "rl-at-sft-rate", "warning"
+    source = "https://github.com/datawhalechina/hello-agents/pull/771; https://github.com/huggingface/trl/pull/5174"
+    example = Example(
+        "grpo.yaml",
+        "model_name_or_path: Qwen/Qwen3-0.6B\nnum_generations: 8\nuse_peft: false\nlearning_rate: 5.0e-5\nmax_steps: 500\n"
+        "lr_scheduler_type: cosine\nper_device_train_batch_size: 8\n",
+        "model_name_or_path: Qwen/Qwen3-0.6B\nnum_generations: 8\nuse_peft: false\nlearning_rate: 1.0e-6\nmax_steps: 500\n"
+        "lr_scheduler_type: cosine\nper_device_train_batch_size: 8\n",
+        "hello-agents pull request 771: GRPO at 5e-5 took GSM8K from 57 % to 2.4 %, and 1e-6 was fine",
+    )
+
+    def judge(self, configuration: Configuration, siblings: Sequence[Configuration]) -> Iterator[Remark]:
+        """Of all parameters by the value; of any where LLaMA-Factory's file leaves the Trainer's default."""
+        setting, rate = configuration.get("learning_rate"), configuration.number("learning_rate")
+        all_of_it = configuration.task == "rl" and configuration.peft == "full"
+        adam = optimizer_of(configuration.word("optim") or "adamw") == "adamw"
+        if setting and rate and rate >= _COLLAPSES and all_of_it and adam:
+            sentence = (
+                f"{said(setting, rate)} is a rate for supervised fine-tuning: GRPO of all parameters collapsed at "
+                f"{_COLLAPSES:g} (GSM8K 57 % to 2.4 %), and 1e-6 was fine"
+            )
+            yield self.remark(configuration, setting, sentence, "Try 1e-6")
+        theirs = configuration.form == "llamafactory" and configuration.task in ("rl", "preference")
+        if theirs and "learning_rate" not in configuration:
+            sentence = f"no learning_rate is set, so Trainer's {_DEFAULT:g} holds, a rate for supervised fine-tuning"
+            yield self.remark(configuration, None, f"{sentence}; TRL's default for DPO, GRPO and KTO is 1e-6", "Set it")
+
+
+class FailingRate(Rule):
+    """A PEFT type at a learning rate at which it was seen to learn next to nothing."""
+
+    id, name, level = "LR022", "peft-at-failing-rate", "warning"
+    source = "https://github.com/huggingface/peft/tree/main/method_comparison/MetaMathQA"
+    example = Example(
+        "sft.yaml",
+        "model_name_or_path: meta-llama/Llama-3.2-3B\nstage: sft\nfinetuning_type: fourierft\ntemplate: llama3\n"
+        "cutoff_len: 2048\nlearning_rate: 1.0e-4\nnum_train_epochs: 3.0\n",
+        "model_name_or_path: meta-llama/Llama-3.2-3B\nstage: sft\nfinetuning_type: fourierft\ntemplate: llama3\n"
+        "cutoff_len: 2048\nlearning_rate: 1.0e-2\nnum_train_epochs: 3.0\n",
+        "PEFT's comparison on MetaMathQA: FourierFT at 1e-4 has 0 to 9.6 % right, LN tuning 0.0 %, prompt tuning 5.7 %",
+    )
+
+    def judge(self, configuration: Configuration, siblings: Sequence[Configuration]) -> Iterator[Remark]:
+        """Of types that the evidence has a failure of, at that rate or below."""
+        setting, peft = configuration.get("learning_rate"), configuration.peft
+        rate = None if setting is None else setting.number
+        if setting is None or not rate or peft not in PEFT_TYPES or configuration.task not in ("sft", ""):
+            return
+        known = [entry for entry in about("learning_rate") if _of_type(entry, peft)]
+        worked = [entry for entry in known if not entry.faulty and entry.value is not None]
+        failed = [entry for entry in known if entry.faulty and entry.value is not None and entry.value >= rate * (1 - 1e-9)]
+        if not failed or any((entry.value or 0) <= rate for entry in worked):
+            return
+        worst = min(failed, key=lambda entry: entry.value or 0)
+        seen = worst.faulty.partition(": ")[2] if worst.faulty.startswith("LR") else worst.faulty
+        sentence = f"{said(setting, rate)} with {peft}: at {worst.value:g} it was seen to fail ({seen})"
+        better = f"Try {worked[0].value:g}, at which it worked" if worked else "Try 10 to 100 times as much"
+        yield self.remark(configuration, setting, sentence, better)
+
+
+def _of_type(entry: Evidence, peft: str) -> bool:
+    return entry.kind == "measured" and entry.when.get("peft") == (peft,)
+
+
+RATES: tuple[type[Rule], ...] = (
+    RateOutsideBand, RateOfFullTuning, RankAndAlpha, RateOfSFTInRL, FailingRate,
+)  # fmt: skip
