@@ -110,9 +110,10 @@ def yaml_documents(text: str, file: str = "") -> list[Document]:
         roots = list(yaml.compose_all(text, Loader=loader))
     except yaml.MarkedYAMLError as error:
         mark, begun = error.problem_mark or error.context_mark, error.context_mark
-        line, column = (min(mark.line, text.count("\n", 0, -1)) + 1, mark.column + 1) if mark else (1, 1)
-        since = f", in what begins in line {begun.line + 1}" if begun and begun.line + 1 < line else ""
-        raise Unreadable(f"{error.problem or error.context or 'it is no YAML'}{since}", line, column) from None
+        never_ends = mark is not None and begun is not None and mark.line >= text.count("\n", 0, -1)
+        place = begun if never_ends else mark
+        line, column = (place.line + 1, place.column + 1) if place else (1, 1)
+        raise Unreadable(error.problem or error.context or "it is no YAML", line, column) from None
     except (yaml.YAMLError, RecursionError) as error:
         raise Unreadable(str(error).splitlines()[0], 1, 1) from None
     lines = tuple(text.splitlines())

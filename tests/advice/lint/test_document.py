@@ -95,7 +95,7 @@ def test_aliases_that_hold_themselves_or_multiply_end() -> None:
 
 @pytest.mark.parametrize(
     ("text", "line"),
-    [("a: 1\nb: [1,\nc: 2\n", 3), ("a: 1\n  b: 2\n", 2), ("a: 'x\n", 1), ("a: 1\n\tb: 2\n", 2), ("{{ x }}: {% y %}", 1)],
+    [("a: 1\nb: [1,\nc: 2\n", 2), ("a: 1\n  b: 2\n", 2), ("a: 'x\n", 1), ("a: 1\n\tb: 2\n", 2), ("{{ x }}: {% y %}", 1)],
 )
 def test_a_broken_text_says_where(text: str, line: int) -> None:
     with pytest.raises(Unreadable) as caught:
