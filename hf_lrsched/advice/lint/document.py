@@ -110,7 +110,7 @@ def yaml_documents(text: str, file: str = "") -> list[Document]:
         roots = list(yaml.compose_all(text, Loader=loader))
     except yaml.MarkedYAMLError as error:
         mark, begun = error.problem_mark or error.context_mark, error.context_mark
-        never_ends = mark is not None and begun is not None and mark.line >= text.count("\n", 0, -1)
+        never_ends = mark is not None and begun is not None and mark.line >= len(text.splitlines())
         place = begun if never_ends else mark
         line, column = (place.line + 1, place.column + 1) if place else (1, 1)
         raise Unreadable(error.problem or error.context or "it is no YAML", line, column) from None
