@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recipe import Peak, find_peak, stop
+from recipe import Peak, decide, find_peak, keep, stop
 from transformers import Trainer, TrainingArguments
 
 from hf_lrsched import BranchPlan, Checkpoints, CooldownCallback, Horizon, RangeTest
@@ -83,6 +83,7 @@ def train_budgets(
     ending: Ending,
     args: TrainingArguments,
     peak: Peak,
+    task: str,
     tokens_per_step: float,
     make_trainer: Callable[[TrainingArguments], Trainer],
 ) -> None:
@@ -99,6 +100,10 @@ def train_budgets(
         if shares := [budget for budget in given if "%" in budget or budget.strip().startswith((".", "0"))]:
             stop(f"--budgets {', '.join(shares)}: a budget is a number of steps or of tokens, not a share")
         budgets = [round(steps.steps_of(budget, "budgets")) for budget in given]
+        if peak.auto:
+            longest = _for(max(budgets), args)
+            keep(decide(make_trainer(longest), peak, task, tokens_per_step, None, began_in=Path(args.output_dir)), args)
+            args.learning_rate, warmup = longest.learning_rate, longest.warmup_steps or warmup
         plan = BranchPlan(budgets, warmup=warmup, **words)
         if peak.find_lr:
             args.learning_rate = _peak(args, max(budgets), make_trainer)
@@ -124,12 +129,17 @@ def _peak(args: TrainingArguments, budget: int, make_trainer: Callable[[Training
     if (peak := agreed(known)) is not None:
         say(args, f"peak {peak:g}, which {file} found for this plan")
         return peak
-    longest = copy.copy(args)
-    longest.max_steps = budget
-    trainer = make_trainer(longest)
+    trainer = make_trainer(_for(budget, args))
     find_peak(trainer)
     say(args, f"peak {trainer.args.learning_rate:g}, found for the longest budget, {budget} steps")
     return trainer.args.learning_rate
+
+
+def _for(budget: int, args: TrainingArguments) -> TrainingArguments:
+    """`args` of a run of so many steps."""
+    longest = copy.copy(args)
+    longest.max_steps = budget
+    return longest
 
 
 def saves(ending: Ending) -> Checkpoints:

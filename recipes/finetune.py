@@ -38,5 +38,5 @@ trainer = SFTTrainer(
     eval_dataset=held_out,
     processing_class=AutoTokenizer.from_pretrained(name),
 )
-schedule = plan(trainer, peak)
+schedule = plan(trainer, peak, task="sft")
 run(trainer, schedule, peak)

@@ -94,7 +94,8 @@ trainer = Trainer(
     processing_class=processor,
     compute_metrics=accuracy,
 )
-schedule = plan(trainer, peak)
+fresh = model_args.model_name_or_path is None or model_args.from_scratch
+schedule = plan(trainer, peak, task="image" if fresh else "image_finetune")
 after = run(trainer, schedule, peak)
 if trainer.is_world_process_zero():
     print(f"held-out accuracy: {after['eval_accuracy']:.3f}")

@@ -64,5 +64,5 @@ trainer = SFTTrainer(
         task_type="CAUSAL_LM",
     ),
 )
-schedule = plan(trainer, peak)
+schedule = plan(trainer, peak, task="sft")
 run(trainer, schedule, peak)

@@ -72,6 +72,7 @@ if hasattr(train, "__len__") and not min(len(train), len(held_out)):
     stop(f"the text makes {len(train)} training and {len(held_out)} held-out blocks of {size} tokens; lower --block_size")
 
 tokens_per_step = size * args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+task = "continue" if model_args.continue_training else "pretrain"
 cooldown = open_ended(ending, args, tokens_per_step) if ending.on_demand else None
 if cooldown is not None and data.streaming and held_back(ending, args):
     train = hf_lrsched.HeldBack(train, held_back(ending, args))
@@ -108,9 +109,9 @@ def beside_a_bigram() -> list[str]:
 
 
 if ending.budgets:
-    train_budgets(ending, args, peak, tokens_per_step, make_trainer)
+    train_budgets(ending, args, peak, task, tokens_per_step, make_trainer)
 else:
     trainer = make_trainer(args)
     trainer.add_callback(cooldown or saves(ending))
-    schedule = plan(trainer, peak, tokens_per_step, open_ended=cooldown is not None)
+    schedule = plan(trainer, peak, tokens_per_step, task=task, open_ended=cooldown is not None)
     run(trainer, schedule, peak, beside_a_bigram)

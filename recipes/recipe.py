@@ -30,6 +30,7 @@ from trl import TrlParser
 
 from hf_lrsched.runs.files import PICTURE, RANGE_TEST
 from hf_lrsched.show.text import phase_list, run_summary
+from hf_lrsched.training.auto import AUTO, LRPlan, settle
 from hf_lrsched.training.branches import PLAN
 from hf_lrsched.training.checkpoints import Checkpoints, last_complete
 from hf_lrsched.training.registration import planned
@@ -71,6 +72,7 @@ class Peak:
             "choices": ["stop", "checkpoint", "rescue"],
         },
     )
+    auto: tuple[str, ...] = field(default=(), init=False)  # of learning_rate and warmup_steps, what was given as "auto"
 
 
 def stop(sentence: str) -> NoReturn:
@@ -95,6 +97,7 @@ def parse(recipe: str, *classes: type) -> tuple[Any, ...]:
         del argv[argv.index("--config") : argv.index("--config") + 2]
     typed = _read(preset)
     _displace(typed, argv)
+    auto = _take_auto(typed, argv)
     warmup = argv[argv.index("--warmup_steps") + 1] if "--warmup_steps" in argv[:-1] else typed.get("warmup_steps")
     if str(warmup) == "1.0":
         stop("warmup_steps=1.0 is one step to Transformers; write 1 for one step, or a share below 1 such as 0.05")
@@ -110,6 +113,7 @@ def parse(recipe: str, *classes: type) -> tuple[Any, ...]:
     except ValueError as error:
         stop(str(error))
     args = next(one for one in parsed if isinstance(one, TrainingArguments))
+    next(one for one in parsed if isinstance(one, Peak)).auto = auto
     if not 0 < args.learning_rate < math.inf:
         stop(f"learning_rate={args.learning_rate} must be a number above 0")
     ending = next((one for one in parsed if hasattr(one, "budgets")), None)  # pretrain.py's alone
@@ -158,6 +162,19 @@ def _displace(typed: dict[str, Any], argv: list[str]) -> None:
         f'"{word}"' in argv[argv.index("--lr_scheduler_kwargs") + 1] for word in ("warmup", "rise", "pct_start")
     ):
         typed.pop("warmup_steps", None)
+
+
+def _take_auto(typed: dict[str, Any], argv: list[str]) -> tuple[str, ...]:
+    """Takes each "auto" out of what was typed, as the arguments want numbers; which settings had it."""
+    auto = []
+    for name in AUTO:
+        at = argv.index(f"--{name}") if f"--{name}" in argv[:-1] else None
+        if str(typed.get(name) if at is None else argv[at + 1]) == "auto":
+            auto.append(name)
+            del argv[len(argv) if at is None else at : len(argv) if at is None else at + 2]
+        if name in auto or typed.get(name) == "auto":
+            typed.pop(name, None)
+    return tuple(auto)
 
 
 def _check_processes(args: TrainingArguments) -> None:
@@ -268,18 +285,22 @@ def unused(data: Data, *others: tuple[str, object]) -> None:
 
 
 def plan(
-    trainer: Trainer, peak: Peak, tokens_per_step: float | None = None, *, open_ended: bool = False
+    trainer: Trainer, peak: Peak, tokens_per_step: float | None = None, *, task: str, open_ended: bool = False
 ) -> hf_lrsched.Schedule | None:
     """The schedule that `trainer` will follow, printed; None for one of Transformers' own.
 
-    Tells lengths in epochs and tokens what they are in steps, and finds the peak where that is asked for. A schedule that
-    cannot be made stops the recipe here.
+    Decides what is "auto" for `task`, tells lengths in epochs and tokens what they are in steps, and finds the peak where
+    that is asked for. A schedule that cannot be made stops the recipe here.
     """
     args = trainer.args
+    settled = decide(trainer, peak, task, tokens_per_step, 0 if open_ended else None)
     schedule = _schedule(trainer, tokens_per_step)
     if peak.find_lr:
         find_peak(trainer, min(args.max_steps, _OPEN_ENDED) if open_ended else None)
         schedule = _schedule(trainer, tokens_per_step)  # a floor is a share of its peak
+        if "learning_rate" in peak.auto:  # a resumed run, which is not tested, has it from there
+            settled = settled.with_value("learning_rate", args.learning_rate, f"peak: what --find_lr found, {RANGE_TEST}")
+    keep(settled, args)
     if args.process_index == 0 and schedule is not None:
         processes = f"{args.world_size} process{'es' * (args.world_size > 1)}"
         steps = args.max_steps if open_ended else round(schedule.total)
@@ -287,6 +308,27 @@ def plan(
         name = args.lr_scheduler_type.value
         print(f"{name}: {length} ({phase_list(schedule)}), peak {args.learning_rate:g}, {processes}", flush=True)
     return schedule
+
+
+def decide(
+    trainer: Trainer, peak: Peak, task: str, tokens_per_step: float | None, steps: int | None, began_in: Path | None = None
+) -> LRPlan | None:
+    """Sets what was given as "auto", as the run that is resumed had it, or from the evidence; None where nothing was."""
+    if not peak.auto:
+        return None
+    resumed = trainer.args.resume_from_checkpoint
+    began_in = Path(resumed).parent if resumed else began_in
+    asked = [name for name in peak.auto if not (peak.find_lr and name == "learning_rate")]  # the range test knows more
+    try:
+        return settle(trainer, asked, task=task, steps=steps, tokens_per_step=tokens_per_step, began_in=began_in)
+    except ValueError as error:
+        stop(str(error))
+
+
+def keep(settled: LRPlan | None, args: TrainingArguments) -> None:
+    """Prints what was decided, and saves it beside the run."""
+    if settled is not None and args.process_index == 0:
+        print(settled, f"  kept for a resume, with the evidence: {settled.save(args.output_dir)}", sep="\n", flush=True)
 
 
 def _schedule(trainer: Trainer, tokens_per_step: float | None) -> hf_lrsched.Schedule | None:

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .question import TASKS, read_task_of, spelled
+from .question import TASKS, read_task_of
 from .recommend import Recommendation, recommend
 
 # Of a preset's settings those that `preset` gives.
@@ -23,10 +23,7 @@ OPTIMISATION = (
     "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm",
 )  # fmt: skip
 # Words in lr_scheduler_kwargs that say how long the learning rate rises.
-RISES = ("warmup", "rise", "pct_start")
-# Language models below this are asked about in vain: the boxes of evidence/rules.yaml begin here, and of 0.8M parameters
-# full fine-tuning took 4e-3 where figures of larger ones say 2e-5 (scripts/demo_lr_sweep.json).
-SMALLEST = 1e7
+RISES = ("warmup", "num_warmup_steps", "rise", "pct_start")
 
 _HERE = Path(__file__).parents[1]
 _PLACES = (_HERE / "recipes", _HERE.parent / "recipes")  # in a wheel, and in a clone
@@ -209,8 +206,8 @@ def preset(
     >>> preset("lora")
     {'learning_rate': 0.0003, 'lr_scheduler_type': 'warmup_cosine', 'lr_scheduler_kwargs': {'min_lr_ratio': 0.1},
      'warmup_steps': 0.03, 'weight_decay': 0.0}
-    >>> sized = preset("pretrain", model="360M", steps=20_000)
-    >>> sized["warmup_steps"], sized["learning_rate"] > preset("pretrain")["learning_rate"]
+    >>> sized = preset("pretrain", model="360M", steps=20_000, batch_tokens=1e6)
+    >>> sized["warmup_steps"], 1e-4 < sized["learning_rate"] < 5e-3
     (1000, True)
 
     Raises:
@@ -227,28 +224,10 @@ def preset(
     if not given and not rslora:
         return Preset(settings, name=chosen.name, sources=sources, recommendation=None)
     optimizer = str(settings.get("optim", "adamw"))
-    found = advised(**given, task=chosen.task, peft=chosen.peft, rslora=rslora, optimizer=optimizer, download=download)
-    settings["learning_rate"], sources["learning_rate"] = found.learning_rate, found.reasons[0]
+    found = recommend(**given, task=chosen.task, peft=chosen.peft, rslora=rslora, optimizer=optimizer, download=download)
+    settings["learning_rate"] = found.to_training_args()["learning_rate"]
+    sources["learning_rate"] = found.reasons[0]
     if found.warmup_steps is not None and not set(RISES) & set(settings.get("lr_scheduler_kwargs", {})):
         settings["warmup_steps"] = found.warmup_steps
         sources["warmup_steps"] = next(reason for reason in found.reasons if reason.startswith("warm-up"))
     return Preset(settings, name=chosen.name, sources=sources, recommendation=found)
-
-
-def advised(**asked: Any) -> Recommendation:
-    """What `recommend` says, where it has a learning rate that may be used unseen.
-
-    Raises:
-        ValueError: where there is no calibrated evidence.
-    """
-    found = recommend(**asked)
-    size = found.question.model.parameters
-    instead = "give learning_rate yourself, or find it (hf_lrsched.find_lr(trainer), in a recipe --find_lr true)"
-    if found.learning_rate is None:
-        raise ValueError(f"{found.reasons[0]}; {instead}")
-    if size is not None and size < SMALLEST and not found.question.task.startswith("image"):
-        raise ValueError(
-            f"no calibrated evidence for a language model of {spelled(size)} parameters: it begins at {spelled(SMALLEST)}; "
-            f"{instead}"
-        )
-    return found
