@@ -93,6 +93,8 @@ def edited(text: str, old: str, new: str) -> Configuration:
         (AXOLOTL, "adapter: lora", "unfrozen_parameters: ['^model.layers.2[0-9]']", "sft", "partial"),
         (AXOLOTL, "adapter: lora", "unfrozen_parameters: ['model.language_model.*']", "sft", "full"),
         (AXOLOTL, "adapter: lora", "hatchery: {lora_rank: 8}", "sft", "lora"),
+        (AXOLOTL, "adapter: lora", "hatchery: {loss_fn: importance_sampling}", "rl", "lora"),
+        (AXOLOTL, "adapter: lora", "adapter: lora\nrelora: true", "sft", "relora"),
         (AXOLOTL, "adapter: lora", "adapter: lora\nrl: dpo", "preference", "lora"),
         (AXOLOTL, "adapter: lora", "adapter: lora\nrl: grpo", "rl", "lora"),
         (AXOLOTL, "adapter: lora", "adapter: lora\nrl: novel", "", "lora"),

@@ -86,6 +86,8 @@ def _task(document: Document) -> str:
         return _TASKS.get(kind, "")
     if "rl" in document.entries and document.entries["rl"].value is not None:
         return ""
+    if document.text("hatchery.loss_fn") not in ("", "cross_entropy"):
+        return "rl"
     if document.value("pretraining_dataset"):
         return "continue"
     return "sft"
@@ -99,4 +101,6 @@ def _peft(document: Document) -> str:
         layers = document.value("unfrozen_parameters")
         some = isinstance(layers, list) and any(re.search(r"\.\d|\[|layers", str(one)) for one in layers)
         return "partial" if some or document.value("lisa_n_layers") else "full"
+    if document.value("relora"):
+        return "relora"
     return adapter.value.lower() if isinstance(adapter.value, str) else ""
