@@ -18,7 +18,7 @@ from language import examples, pretrained
 from peft import LoraConfig
 from recipe import Data, Peak, parse, plan, run, stop
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
-from trl import SFTConfig, SFTTrainer, get_kbit_device_map
+from trl import SFTConfig, SFTTrainer
 
 import hf_lrsched  # registers the schedules  # noqa: F401
 
@@ -42,15 +42,12 @@ name = pretrained(model_args.model_name_or_path)
 args.dataset_text_field = data.text_column
 train, held_out = examples(data, args)
 
-loading = {}
-if model_args.load_in_4bit:  # as QLoRA has it (2305.14314)
-    loading["quantization_config"] = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16
-    )
-    loading["device_map"] = get_kbit_device_map()
+four_bits = BitsAndBytesConfig(  # as QLoRA has it (2305.14314)
+    load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16
+)
 
 trainer = SFTTrainer(
-    model=AutoModelForCausalLM.from_pretrained(name, **loading),
+    model=AutoModelForCausalLM.from_pretrained(name, quantization_config=four_bits if model_args.load_in_4bit else None),
     args=args,
     train_dataset=train,
     eval_dataset=held_out,

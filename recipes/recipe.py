@@ -92,7 +92,7 @@ def parse(recipe: str, *classes: type) -> tuple[Any, ...]:
     named = argv[argv.index("--config") + 1] if "--config" in argv else None
     own = {"--model_name_or_path", "--dataset_name", "--train_file"} & set(argv)
     shipped = PRESETS / f"{named or ('' if own else 'demo-') + recipe}.yaml"
-    preset = Path(named) if named and (Path(named).is_file() or not shipped.is_file()) else shipped
+    preset = shipped if named is None or (shipped.is_file() and not Path(named).is_file()) else Path(named)
     if named:
         del argv[argv.index("--config") : argv.index("--config") + 2]
     typed = _read(preset)

@@ -14,7 +14,7 @@ IMAGES = "image_classification.py"
 @pytest.mark.parametrize(
     ("argv", "sentence"),
     [
-        (["--config", "nowhere.yaml"], "there is no preset nowhere.yaml; shipped ones: demo-finetune.yaml, "),
+        (["--config", "nowhere.yaml"], "there is no preset nowhere.yaml; shipped ones: continue.yaml, demo-finetune.yaml, "),
         (["--train_file", "nowhere.txt", "--model_name_or_path", "x"], "there is no file nowhere.txt"),
         (["--train_file", "data.xls", "--model_name_or_path", "x"], "data.xls: files of type .txt"),
         (["--warmup-steps=1.0"], "warmup_steps=1.0 is one step to Transformers"),
