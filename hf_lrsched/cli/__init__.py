@@ -17,6 +17,7 @@ _COMMANDS = {
     "show": "schedules:show",
     "plot": "schedules:plot",
     "recommend": "advising:recommend",
+    "lint": "linting:lint",
     "plan": "planning:plan",
     "find-lr": "running:find_lr",
     "recipes": "recipes:recipes",

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .remark import Fix, Remark
@@ -130,6 +130,15 @@ def mend(remarks: Iterable[Remark], *, write: bool = True, unsafe: bool = False)
         if write and one.after != one.before:
             _replace(Path(one.file), one.after)
     return found
+
+
+def joined(changed: Iterable[MendedFile]) -> list[MendedFile]:
+    """Several rounds of edits as one for each file: from how it was before the first to how it is after the last."""
+    found: dict[str, MendedFile] = {}
+    for one in changed:
+        first = found.get(one.file)
+        found[one.file] = one if first is None else replace(one, before=first.before, done=first.done + one.done)
+    return list(found.values())
 
 
 def _mended_file(file: str, fixes: list[Fix]) -> MendedFile:

@@ -1,0 +1,224 @@
+"""``lint``: what is wrong with training configurations before they run, anybody's, and edits that mend them."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .output import refused, say
+
+if TYPE_CHECKING:
+    from ..advice.lint import Remark, Rule
+    from ..advice.lint.fixing import MendedFile
+
+_PASSES = 5  # of mending: an edit may uncover another rule's fault in the same line
+
+
+@click.command(short_help="What is wrong with training configurations?")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="FILE_OR_FOLDER...")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("human", "json", "sarif", "github")),
+    default="human",
+    show_default=True,
+    help="For people, as JSON, for code scanning, or as annotations of a GitHub workflow.",
+)
+@click.option("--fix", is_flag=True, help="Write the safe edits into the files, and show them.")
+@click.option("--unsafe-fixes", "--unsafe_fixes", "unsafe", is_flag=True, help="Those too that one should look at first.")
+@click.option(
+    "--diff", "--dry-run", "--dry_run", "diff", is_flag=True, help="Show what --fix would change, and write nothing."
+)
+@click.option("--select", multiple=True, metavar="RULES", help="Only these rules: ids or names, separated by commas.")
+@click.option("--ignore", multiple=True, metavar="RULES", help="Not these.")
+@click.option("--notes", is_flag=True, help="Also say what is only worth knowing.")
+@click.option("--strict", is_flag=True, help="Exit with 1 for a warning too.")
+@click.option("--rules", "listed", is_flag=True, help="The rules, each with where the fault was truly seen, and exit.")
+def lint(
+    paths: tuple[Path, ...],
+    form: str,
+    fix: bool,
+    unsafe: bool,
+    diff: bool,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    notes: bool,
+    strict: bool,
+    listed: bool,
+) -> None:
+    """What is wrong with the training configurations in FILE_OR_FOLDER..., by file and line, with sources and fixes.
+
+    Read are YAML, JSON and shell scripts of Transformers, TRL, axolotl, LLaMA-Factory, torchtune, litgpt and this project,
+    and the DeepSpeed and accelerate files beside them. Unknown files and keys are passed over. Nothing is run.
+
+    A comment "# lr-lint: ignore[LR003]" behind a line, or above it, keeps a rule quiet; "ignore-file[LR003]" does so for a
+    file. The exit code is 1 where there is an error (with --strict: or a warning), else 0; 2 for a command that makes no
+    sense. Notes never fail.
+
+    \b
+    Examples:
+      hf-lrsched lint configs/
+      hf-lrsched lint sft.yaml --fix
+      hf-lrsched lint . --format sarif > lint.sarif
+    """
+    chosen = _chosen(_words(select), _words(ignore))
+    if listed:
+        _list_rules(chosen, form)
+        return
+    if not paths:
+        raise click.UsageError("give a FILE_OR_FOLDER: hf-lrsched lint configs/")
+    changed: list[MendedFile] = []
+    if fix or diff:
+        changed = _mended(paths, chosen, write=not diff, unsafe=unsafe)
+    kept, hidden = _said(paths, chosen, broken=_wants_broken(select, ignore))
+    _tell(paths, kept, hidden, changed, chosen, form=form, notes=notes, wrote=not diff)
+    levels = {remark.level for remark in kept}
+    sys.exit(1 if "error" in levels or (strict and "warning" in levels) else 0)
+
+
+def _words(given: Iterable[str]) -> list[str]:
+    return [word.strip() for one in given for word in one.split(",") if word.strip()]
+
+
+def _chosen(select: Sequence[str], ignore: Sequence[str]) -> list[type[Rule]]:
+    """The rules that are to be asked.
+
+    Raises:
+        UsageError: for one that there is none of.
+    """
+    from difflib import get_close_matches
+
+    from ..advice.lint import RULES
+
+    known = {word.lower(): rule for rule in RULES for word in (rule.id, rule.name)}
+    for word in (*select, *ignore):
+        if word.lower() not in known and word.upper() != "LR000":
+            near = get_close_matches(word.lower(), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "hf-lrsched lint --rules lists them"
+            raise click.UsageError(f"there is no rule {word}; {hint}")
+    wanted = {known[word.lower()] for word in select if word.lower() in known} if select else set(RULES)
+    unwanted = {known[word.lower()] for word in ignore if word.lower() in known}
+    return [rule for rule in RULES if rule in wanted - unwanted]
+
+
+def _wants_broken(select: Sequence[str], ignore: Sequence[str]) -> bool:
+    """Whether files that cannot be read are to be told of."""
+    return "LR000" not in map(str.upper, _words(ignore)) and (not select or "LR000" in map(str.upper, _words(select)))
+
+
+def _said(paths: Sequence[Path], rules: Sequence[type[Rule]], *, broken: bool = True) -> tuple[list[Remark], list[Remark]]:
+    """What the rules say of the files, and what comments in those keep quiet.
+
+    Raises:
+        UsageError: for a path that is not there.
+    """
+    from ..advice.lint import lint as judged
+    from ..advice.lint.suppressing import heard
+
+    try:
+        found = judged(list(paths), rules=rules)
+    except FileNotFoundError as error:
+        raise click.UsageError(str(error)) from error
+    return heard([remark for remark in found if broken or remark.rule != "LR000"])
+
+
+def _mended(paths: Sequence[Path], rules: Sequence[type[Rule]], *, write: bool, unsafe: bool) -> list[MendedFile]:
+    """Makes the edits, again and again until none is left; only shows the first where nothing is to be written."""
+    from ..advice.lint.fixing import joined, mend
+
+    changed: list[MendedFile] = []
+    for _ in range(_PASSES if write else 1):
+        try:
+            done = [one for one in mend(_said(paths, rules)[0], write=write, unsafe=unsafe) if one.done]
+        except OSError as error:
+            raise refused(error) from error
+        changed += done
+        if not done:
+            break
+    return joined(changed)
+
+
+def _tell(
+    paths: Sequence[Path],
+    kept: Sequence[Remark],
+    hidden: Sequence[Remark],
+    changed: Sequence[MendedFile],
+    rules: Sequence[type[Rule]],
+    *,
+    form: str,
+    notes: bool,
+    wrote: bool,
+) -> None:
+    from ..advice.lint.reading import configurations, files_of
+    from ..show import lint as show
+
+    shown = [remark for remark in kept if notes or remark.level != "note"]
+    if form in ("sarif", "github"):
+        say("json" if form == "sarif" else "human", show.github(shown), show.sarif(kept, rules))
+        return
+    files = files_of(list(paths))
+    found = sum(len(group.found) for group in configurations(files))
+    numbers = show.count(kept)
+    width = min(shutil.get_terminal_size((100, 24)).columns, 120)
+    parts = [one.diff.rstrip("\n") for one in changed]
+    parts += [show.text(shown, width=width), _summary(kept, hidden, changed, found, len(files), notes=notes, wrote=wrote)]
+    data: dict[str, Any] = {
+        "files": len(files),
+        "configurations": found,
+        **{f"{level}s": number for level, number in numbers.items()},
+        "suppressed": len(hidden),
+        "remarks": [remark.to_dict() for remark in kept],
+        "changed": [{"file": one.file, "edits": len(one.done), "written": wrote, "diff": one.diff} for one in changed],
+    }
+    say(form, "\n\n".join(part for part in parts if part), data)
+
+
+def _summary(
+    kept: Sequence[Remark],
+    hidden: Sequence[Remark],
+    changed: Sequence[MendedFile],
+    configurations: int,
+    files: int,
+    *,
+    notes: bool,
+    wrote: bool,
+) -> str:
+    """What was found, in a line or two."""
+    from ..show.lint import count, plural
+
+    edits = sum(len(one.done) for one in changed)
+    lines = []
+    if edits:
+        what = f"{plural(edits, 'edit')} in {plural(len(changed), 'file')}"
+        lines.append(f"{what} written" if wrote else f"{what} to be written by --fix")
+    numbers = count(kept)
+    said = f"{plural(configurations, 'configuration')} in {plural(files, 'file')}: "
+    said += f"{plural(numbers['error'], 'error')}, {plural(numbers['warning'], 'warning')}"
+    said += f", {plural(numbers['note'], 'note')}" + (" (--notes shows them)" if numbers["note"] and not notes else "")
+    said += f", {len(hidden)} kept quiet by comments" if hidden else ""
+    safe = sum(remark.fix is not None and remark.fix.safe for remark in kept)
+    said += f"; --fix mends {safe}" if safe and not edits else ""
+    return "\n".join([*lines, said])
+
+
+def _list_rules(rules: Sequence[type[Rule]], form: str) -> None:
+    from ..show import lint as show
+
+    data = [
+        {
+            "id": rule.id,
+            "name": rule.name,
+            "level": rule.level,
+            "summary": show.summary_of(rule),
+            "seen": rule.example.seen,
+            "source": rule.source,
+        }
+        for rule in rules
+    ]
+    width = min(shutil.get_terminal_size((100, 24)).columns, 120)
+    say("json" if form == "json" else "human", show.rules_table(rules, width=width), data)

@@ -1,0 +1,169 @@
+"""``lint``: what is said of files, in each form, what is written, and how the command ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hf_lrsched.advice.lint import RULES
+from hf_lrsched.cli import main
+
+FAULTY = """\
+# all of it
+per_device_train_batch_size: 4
+learning_rate: 2e-5   # from the paper
+lr_scheduler_type: cosine
+warmup_ratio: 0.1
+num_train_epochs: 3
+"""
+MENDED = FAULTY.replace("2e-5 ", "2.0e-5 ").replace("warmup_ratio", "warmup_steps")
+IGNORED = "per_device_train_batch_size: 4\nlr_scheduler_type: constant\nwarmup_steps: 10\nlearning_rate: 2.0e-5\n"
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["lint", *map(str, arguments)])
+
+
+def told(*arguments: object, code: int = 0) -> dict[str, Any]:
+    done = call(*arguments, "--format", "json")
+    assert done.exit_code == code, done.output
+    data: dict[str, Any] = json.loads(done.stdout)
+    return data
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Path:
+    file = tmp_path / "sft.yaml"
+    file.write_text(FAULTY)
+    return file
+
+
+def test_errors_are_told_with_place_edit_and_source_and_fail(faulty: Path) -> None:
+    done = call(faulty)
+    assert done.exit_code == 1
+    assert f"{faulty}:5:1: error LR005 warmup-ratio-gone" in done.output
+    assert "    + warmup_steps: 0.1    (safe: --fix)" in done.output
+    assert "source: " in done.output
+    end = done.output.splitlines()[-1]
+    assert end == "1 configuration in 1 file: 2 errors, 0 warnings, 1 note (--notes shows them); --fix mends 2"
+
+
+def test_a_fix_is_written_and_shown_and_then_all_is_well(faulty: Path) -> None:
+    done = call(faulty, "--fix")
+    assert done.exit_code == 0, done.output
+    assert faulty.read_text() == MENDED
+    assert "-warmup_ratio: 0.1\n+warmup_steps: 0.1\n" in done.output
+    assert "2 edits in 1 file written" in done.output
+    assert "edit" not in call(faulty, "--fix").output
+
+
+@pytest.mark.parametrize("how", [["--diff"], ["--fix", "--dry-run"], ["--fix", "--dry_run"], ["--fix", "--diff"]])
+def test_a_diff_is_shown_and_nothing_written(faulty: Path, how: list[str]) -> None:
+    done = call(faulty, *how)
+    assert done.exit_code == 1
+    assert faulty.read_text() == FAULTY
+    assert "+learning_rate: 2.0e-5   # from the paper\n" in done.output
+    assert "2 edits in 1 file to be written by --fix" in done.output
+
+
+def test_an_edit_to_look_at_first_waits_until_it_is_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(IGNORED)
+    assert "look first: --fix --unsafe-fixes" in call(file, "--fix").output
+    assert file.read_text() == IGNORED
+    call(file, "--fix", "--unsafe-fixes")
+    assert file.read_text() == IGNORED.replace(": constant", ": constant_with_warmup")
+
+
+def test_a_warning_fails_where_that_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(IGNORED)
+    assert call(tmp_path).exit_code == 0
+    assert call(tmp_path, "--strict").exit_code == 1
+    assert [one["rule"] for one in told(tmp_path)["remarks"]] == ["LR014"]
+
+
+def test_notes_are_told_where_asked_for_and_never_fail(faulty: Path) -> None:
+    faulty.write_text(MENDED)
+    quiet = call(faulty, "--strict")
+    assert quiet.exit_code == 0
+    assert "LR020" not in quiet.output
+    assert "LR020 first-step-at-zero" in call(faulty, "--notes").output
+    assert [one["rule"] for one in told(faulty)["remarks"]] == ["LR020"]
+
+
+def test_json_has_everything(faulty: Path) -> None:
+    data = told(faulty, code=1)
+    assert {name: data[name] for name in ("files", "configurations", "errors", "warnings", "notes", "suppressed")} == {
+        "files": 1, "configurations": 1, "errors": 2, "warnings": 0, "notes": 1, "suppressed": 0,
+    }  # fmt: skip
+    gone = next(one for one in data["remarks"] if one["rule"] == "LR005")
+    assert (gone["file"], gone["line"], gone["column"], gone["level"]) == (str(faulty), 5, 1, "error")
+    assert gone["fix"] == {"line": 5, "old": "warmup_ratio: 0.1", "new": "warmup_steps: 0.1", "safe": True}
+    [changed] = told(faulty, "--diff", code=1)["changed"]
+    assert (changed["edits"], changed["written"]) == (2, False)
+
+
+def test_sarif_and_annotations_are_printed_alone(faulty: Path) -> None:
+    done = call(faulty, "--format", "sarif")
+    assert done.exit_code == 1
+    [run] = json.loads(done.stdout)["runs"]
+    assert [result["ruleId"] for result in run["results"]] == ["LR006", "LR005", "LR020"]
+    lines = call(faulty, "--format", "github").stdout.splitlines()
+    assert [line.partition(" ")[0] for line in lines] == ["::error", "::error"]
+
+
+def test_rules_are_chosen_by_id_or_name(faulty: Path) -> None:
+    assert [one["rule"] for one in told(faulty, "--select", "LR005,lr020", code=1)["remarks"]] == ["LR005", "LR020"]
+    assert [one["rule"] for one in told(faulty, "--ignore", "warmup-ratio-gone", "--ignore", "LR006")["remarks"]] == ["LR020"]
+    call(faulty, "--fix", "--select", "LR006")
+    assert faulty.read_text() == FAULTY.replace("2e-5 ", "2.0e-5 ")
+
+
+def test_an_unknown_rule_is_refused_with_the_nearest(faulty: Path) -> None:
+    done = call(faulty, "--select", "warmup-ratio-gon")
+    assert done.exit_code == 2
+    assert "there is no rule warmup-ratio-gon; did you mean warmup-ratio-gone?" in done.output
+
+
+def test_a_comment_keeps_a_rule_quiet_and_is_counted(faulty: Path) -> None:
+    faulty.write_text(FAULTY.replace("ratio: 0.1", "ratio: 0.1  # lr-lint: ignore[LR005]"))
+    data = told(faulty, "--ignore", "LR006")
+    assert data["suppressed"] == 1
+    assert "1 kept quiet by comments" in call(faulty).output
+    call(faulty, "--fix")
+    assert "warmup_ratio" in faulty.read_text()
+
+
+def test_broken_yaml_is_told_with_its_line_and_only_where_asked(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("learning_rate: 2.0e-5\nwarmup_steps: [1\nnum_train_epochs: 3\n")
+    data = told(tmp_path, code=1)
+    assert [one["rule"] for one in data["remarks"]] == ["LR000"]
+    assert data["remarks"][0]["line"] >= 2
+    assert told(tmp_path, "--select", "LR005")["remarks"] == []
+    assert told(tmp_path, "--ignore", "LR000")["remarks"] == []
+
+
+def test_a_folder_without_a_configuration_is_passed_over_in_peace(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text("services:\n  web: {image: x}\n")
+    done = call(tmp_path)
+    assert done.exit_code == 0
+    assert done.output == "0 configurations in 1 file: 0 errors, 0 warnings, 0 notes\n"
+
+
+def test_a_command_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    for arguments, words in (([], "give a FILE_OR_FOLDER"), ([tmp_path / "no"], "there is no file or folder")):
+        done = call(*arguments)
+        assert done.exit_code == 2
+        assert words in done.output
+
+
+def test_the_rules_are_listed_with_what_they_are_about() -> None:
+    done = call("--rules")
+    assert done.exit_code == 0
+    assert all(f"{rule.id}  " in done.output for rule in RULES)
+    data: Any = told("--rules", "--select", "LR001")
+    assert [sorted(one) for one in data] == [["id", "level", "name", "seen", "source", "summary"]]
