@@ -16,7 +16,7 @@ from .configuration import UNKNOWN, Configuration, Setting
 from .document import Document, number_of
 from .forms.form import count_of, task_of
 from .forms.llamafactory import LlamaFactory
-from .forms.transformers import Transformers
+from .forms.transformers import Transformers, continued
 from .shell import Word, commands
 
 _PROGRAMS = frozenset(["trl", "llamafactory-cli", "lmf"])
@@ -49,7 +49,7 @@ def _training(command: Sequence[Word], lines: tuple[str, ...], file: str) -> Con
         return None
     read = reader.read(document)
     settings = {name: _typed(found) for name, found in read.settings.items()}
-    task = read.task or task_of(verb or script)
+    task = read.task or continued(task_of(verb or script), document)
     for own, name in (("config_file", "accelerate"), ("deepspeed", "deepspeed")):
         if own in launched:
             settings.setdefault(name, replace(launched[own], name=name))

@@ -251,7 +251,7 @@ def test_the_files_beside_a_run(text: str, form: Form, known: dict[str, Any]) ->
         "optimizer:\n  learning_rate_scheduler:\n    learning_rate: 0.003\n    lr_warmup_steps: 5000\n",
         "trainer:\n  max_epochs: 3\nmodel:\n  optimizer:\n    lr: 1e-3\n",
         "learning_rate: 1e-4\nlr_scheduler: constant\nlr_warmup_steps: 0\nmax_train_steps: 800\n",
-        "model_type: llama\nlearning_rate: 1.0\nnum_train_epochs: 1\nsave_total_limit: 1\n",
+        "model_type: llama\nvocab_size: 32000\nlearning_rate: 1.0\nnum_train_epochs: 1\nsave_total_limit: 1\n",
         "log_history: []\nlearning_rate: 1.0\nnum_train_epochs: 1\nsave_total_limit: 1\n",
         "services:\n  web:\n    image: x\n",
         "on:\n  push:\n    branches: [main]\n",

@@ -118,7 +118,7 @@ PEACEFUL = {
     "script.sh": "for x in 'a\nwhile true; do echo \"$x learning_rate\n",
     "train.sh": "python train.py --learning_rate $1 --epochs 3\n",
     "bom.yaml": "\ufefflearning_rate: 1\n",
-    "model.yaml": "model_type: llama\nlearning_rate: 3\nnum_train_epochs: 4\nsave_total_limit: 5\n",
+    "model.yaml": "model_type: llama\nvocab_size: 32000\nlearning_rate: 3\nnum_train_epochs: 4\nsave_total_limit: 5\n",
     "lightning.yaml": "trainer:\n  max_steps: 10\noptimizer:\n  lr: 1\nlr_scheduler:\n  warmup_steps: 100\n",
 }
 

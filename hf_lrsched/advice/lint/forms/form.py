@@ -27,6 +27,9 @@ PATH_WORDS: tuple[tuple[str, str], ...] = (
 """What a file's or a script's name says of its task, in the order in which it is asked."""
 
 
+_NO_LANGUAGE = re.compile(r"image|speech|audio|vision|protein|music")
+
+
 class Reader(ABC):
     """Knows one project's files: which are its own, and what their keys mean in Transformers' words.
 
@@ -97,14 +100,16 @@ def size_in_code(name: str) -> float | None:
 def task_of(*names: str) -> str:
     """The task that a file or a script is for, by the last parts of its path; empty where they do not say.
 
-    >>> task_of("recipes/zephyr-7b-beta/dpo/config_full.yaml"), task_of("configs/tulu3_sft.yaml"), task_of("adopt.yaml")
-    ('preference', 'sft', '')
+    >>> task_of("recipes/zephyr-7b-beta/dpo/config_full.yaml"), task_of("configs/tulu3_sft.yaml")
+    ('preference', 'sft')
+    >>> task_of("adopt.yaml"), task_of("image-pretraining/run.sh")
+    ('', '')
     """
     for name in names:
         for part in reversed(re.split(r"[/\\]", name)[-3:]):
             for words, task in PATH_WORDS:
                 if re.search(rf"(?<![a-z0-9]){words}(?![a-z])", part.lower()):
-                    return task
+                    return "" if _NO_LANGUAGE.search(part.lower()) else task
     return ""
 
 

@@ -41,7 +41,7 @@ class Transformers(Reader):
 
     def mine(self, document: Document) -> bool:
         """Whether enough of its keys are those of `TrainingArguments`."""
-        if "log_history" in document or "model_type" in document:
+        if document.has("log_history", "architectures", "vocab_size"):  # a run's state, a model's configuration
             return False
         own = [key for key in document.entries if key in TRAINING_ARGUMENTS]
         sure = sum(key in UNMISTAKABLE for key in own)
@@ -104,8 +104,13 @@ def _task(document: Document) -> str:
             return task
     named = task_of(document.file)
     if named:
-        return named
+        return continued(named, document)
     return "sft" if any(key in TRL["sft"] for key in document.entries) else ""
+
+
+def continued(task: str, document: Document) -> str:
+    """A task as it is with a model to begin from: pre-training goes on."""
+    return "continue" if task == "pretrain" and document.value("model_name_or_path") else task
 
 
 def _peft(document: Document) -> str:
