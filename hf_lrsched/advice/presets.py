@@ -159,7 +159,7 @@ def find(name: str) -> Shipped:
     if word in _SHIPPED:
         return Shipped(word, *_SHIPPED[word])
     try:
-        asked = read_task_of(word)
+        asked = read_task_of(name)
     except ValueError:
         asked = ("", None)
     for one in shipped():
