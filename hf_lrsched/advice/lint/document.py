@@ -7,6 +7,7 @@ Nothing is built but plain Python values; a tag is never obeyed. A value that on
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 MOST_ENTRIES = 20_000
 """More entries than this are a data file or a bomb of aliases, and no configuration."""
+
+MOST_DIGITS = 400
+"""A whole number of more digits is none that anybody trains with, and is slow to read."""
 
 DEPTH = 6
 """Keys nested deeper than this are read as part of their parent's value only."""
@@ -94,7 +98,10 @@ def number_of(text: str) -> float | int | None:
     text = text.strip()
     if not _NUMBER.match(text):
         return None
-    return int(text) if text.lstrip("+-").isdecimal() else float(text)
+    if text.lstrip("+-").isdecimal():
+        return int(text) if len(text) < MOST_DIGITS else None
+    number = float(text)
+    return number if math.isfinite(number) else None
 
 
 def yaml_documents(text: str, file: str = "") -> list[Document]:
@@ -260,4 +267,6 @@ def _members(
 
 
 def _known(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):  # Infinity and NaN, which are no JSON
+        return UNKNOWN
     return UNKNOWN if isinstance(value, str) and _TEMPLATE.search(value) else value

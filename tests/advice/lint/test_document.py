@@ -49,6 +49,9 @@ def test_every_key_has_its_place_its_text_and_its_comment() -> None:
         ("2e-5", "2e-5"),  # as PyYAML has it: an exponent needs a dot
         ("2.0e-5", 2e-5),
         ("1_000", 1000),
+        ("1.0e999", "1.0e999"),
+        ("9" * 9999, "9" * 9999),
+        (".inf", ".inf"),
         ("yes", True),
         ("off", False),
         ("null", None),

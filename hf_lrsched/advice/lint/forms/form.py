@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -122,6 +123,6 @@ def path_of(setting: Setting | None) -> str:
 def count_of(value: Any) -> int | None:
     """A count as it is written; None where it is none."""
     number = number_of(value) if isinstance(value, str) else value
-    if isinstance(number, bool) or value is UNKNOWN or not isinstance(number, int | float) or number < 1:
+    if isinstance(number, bool) or value is UNKNOWN or not isinstance(number, int | float) or not 1 <= number < math.inf:
         return None
     return int(number)
