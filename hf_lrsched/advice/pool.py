@@ -109,9 +109,9 @@ def _window(points: NDArray[np.float64], mass: NDArray[np.float64], middle: floa
     start = float(best[np.argmin(np.abs(best + wide / 2 - middle))])
     within = points[_within(points, start, start + wide)]
     low, high = min(within.min(initial=middle), middle), max(within.max(initial=middle), middle)
-    short = narrow - (high - low)
-    if short > 0:  # widened to both sides
-        low, high = low - short / 2, high + short / 2
+    # Room on both sides of the value, as far as the width allows.
+    low = max(min(low, middle - narrow / 2), high - wide)
+    high = min(max(high, middle + narrow / 2), low + wide)
     return float(low), float(high), float(mass[_within(points, low, high)].sum())
 
 
