@@ -200,7 +200,7 @@ class Configuration:
         if epochs is None or not batch or examples is None or not processes:
             return None
         total = math.ceil(epochs * math.ceil(examples / (batch * processes)))
-        return Steps(total, f"{epochs:g} epochs of {examples} samples, batch {batch * processes:g}")
+        return Steps(total, f"{epochs:g} epoch{'s' * (epochs != 1)} of {examples} samples, batch {batch * processes:g}")
 
     @property
     def schedule(self) -> str:

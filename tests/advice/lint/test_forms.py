@@ -113,7 +113,7 @@ def edited(text: str, old: str, new: str) -> Configuration:
         (TORCHTUNE, "torchtune.modules.loss.CEWithChunkedOutputLoss", "torchtune.rlhf.loss.PPOLoss", "rl", "lora"),
         (LITGPT, "lora_r: 16\nlora_alpha: 32\n", "", "sft", "full"),
         (LITGPT, "lora_r: 16", "lora_r: 16\nquantize: bnb.nf4", "sft", "qlora"),
-        (LITGPT, "checkpoint_dir: checkpoints/org/model-8B", "model_name: pythia-14m", "pretrain", "lora"),
+        (LITGPT, "checkpoint_dir: checkpoints/org/model-8B", "", "sft", "lora"),
         (TRL, "use_peft: true", "use_peft: true\nload_in_4bit: true", "sft", "qlora"),
         (TRL, "use_peft: true", "use_peft: false", "sft", "full"),
         (TRL, "use_peft: true\n", "", "sft", ""),  # a script of somebody's own may read lora_r

@@ -86,14 +86,17 @@ class LitGPT(Reader):
         return {
             "task": ("continue" if first else "pretrain") if pretrains else "sft",
             "peft": ("qlora" if quantized else "lora") if adapts else "full",
-            "parameters": size_of(document.text("checkpoint_dir"), document.text("model_name")),
+            "parameters": size_of(*(document.text(key) for key in ("checkpoint_dir", "model_name", "model.name"))),
             "processes": devices * nodes if devices and nodes else None,
             "given_steps": _pretraining(document) if pretrains else _finetuning(document, settings, devices, nodes),
         }
 
 
 def _kind(document: Document) -> str:
-    return "pretrain" if document.value("model_name") and not document.value("checkpoint_dir") else "finetune"
+    """Fine-tuning is given the folder of a checkpoint, or LoRA's settings; pre-training a model's name or shape."""
+    if document.value("checkpoint_dir") or "lora_r" in document:
+        return "finetune"
+    return "pretrain" if document.has("model_name", "model_config", "model", "tokenizer_dir") else "finetune"
 
 
 def _pretraining(document: Document) -> Steps | None:
@@ -116,7 +119,7 @@ def _finetuning(document: Document, settings: Mapping[str, Setting], devices: in
     steps = int(epochs * (batches // max(int(batch // processes // micro), 1)))
     if most and most < steps:
         return Steps(int(most), f"train.max_steps {most:g}")
-    return Steps(steps, f"{epochs:g} epochs of {examples} samples, batch {batch:g}")
+    return Steps(steps, f"{epochs:g} epoch{'s' * (epochs != 1)} of {examples} samples, batch {batch:g}")
 
 
 def _examples(document: Document, settings: Mapping[str, Setting]) -> int | None:

@@ -101,4 +101,5 @@ def _at_most(document: Document) -> Steps | None:
         return None
     samples = most * len(names.split(","))
     total = math.ceil(epochs * math.ceil(samples / (batch * waits)))
-    return Steps(total, f"{epochs:g} epochs of {samples} samples at most, batch {batch * waits}, one process", at_most=True)
+    how = f"{epochs:g} epoch{'s' * (epochs != 1)} of {samples} samples at most, batch {batch * waits}, one process"
+    return Steps(total, how, at_most=True)
