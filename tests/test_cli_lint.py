@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from hf_lrsched.advice.lint import RULES
@@ -167,3 +169,50 @@ def test_the_rules_are_listed_with_what_they_are_about() -> None:
     assert all(f"{rule.id}  " in done.output for rule in RULES)
     data: Any = told("--rules", "--select", "LR001")
     assert [sorted(one) for one in data] == [["id", "level", "name", "seen", "source", "summary"]]
+
+
+# Where others call it from
+
+ROOT = Path(__file__).parents[1]
+
+
+def steps() -> list[dict[str, Any]]:
+    action = yaml.safe_load((ROOT / "action.yml").read_text("utf-8"))
+    assert action["runs"]["using"] == "composite"
+    found: list[dict[str, Any]] = action["runs"]["steps"]
+    return found
+
+
+def test_no_input_of_the_action_becomes_a_command() -> None:
+    inputs = yaml.safe_load((ROOT / "action.yml").read_text("utf-8"))["inputs"]
+    given = {value for step in steps() for value in step["env"].values()}
+    assert all("${{" not in step["run"] for step in steps())
+    assert {f"${{{{ inputs.{name} }}}}" for name in inputs} <= given
+    assert "${{ github.action_path }}" in given
+
+
+def test_the_action_hands_on_what_was_typed_word_by_word(tmp_path: Path) -> None:
+    """The script of its last step, with a command in place of ours that writes down its arguments."""
+    command = tmp_path / "lr-lint" / "bin" / "hf-lrsched"
+    command.parent.mkdir(parents=True)
+    command.write_text('#!/bin/bash\nfor word in "$@"; do echo "<$word>"; done\nexit 1\n')
+    command.chmod(0o755)
+    typed = {"PATHS": "a b/c.yaml\n$(touch pwned)\n\n", "SELECT": "LR001; touch pwned", "IGNORE": "", "STRICT": "true"}
+    typed |= {"NOTES": "false", "SARIF": "out.sarif", "RUNNER_TEMP": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    bash = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", steps()[-1]["run"]]
+    done = subprocess.run(bash, cwd=tmp_path, env=typed, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    words = ["lint", "--select=LR001; touch pwned", "--ignore=", "--strict", "--format", "github", "--"]
+    assert done.stdout.splitlines() == [f"<{word}>" for word in (*words, "a b/c.yaml", "$(touch pwned)")]
+    assert "<sarif>" in (tmp_path / "out.sarif").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lr-lint", "out.sarif"]
+
+
+def test_the_hooks_call_a_command_that_is_there() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text("utf-8"))
+    assert [hook["id"] for hook in hooks] == ["lr-lint", "lr-lint-isolated"]
+    for hook in hooks:
+        program, name = hook["entry"].split()
+        assert (program, main.get_command(None, name) is None) == ("hf-lrsched", False)  # type: ignore[arg-type]  # unused
+        assert hook["require_serial"]
+        assert hook["types_or"] == ["yaml", "json", "shell"]
