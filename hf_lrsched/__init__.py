@@ -13,6 +13,7 @@ from .training import registration as _registration
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from .advice.lint import lint
     from .advice.presets import preset
     from .advice.recommend import recommend
     from .advice.transfer import transfer_lr
@@ -68,6 +69,7 @@ _WHERE = {
     **dict.fromkeys(("Schedule", "repeat"), "schedules.schedule"),
     **dict.fromkeys(("from_spec", "to_spec"), "schedules.spec"),
     "Horizon": "schedules.lengths",
+    "lint": "advice.lint",
     "preset": "advice.presets",
     "recommend": "advice.recommend",
     "transfer_lr": "advice.transfer",
@@ -126,6 +128,7 @@ __all__ = [
     "hold",
     "inverse_sqrt_cooldown",
     "last_complete",
+    "lint",
     "multi_step",
     "one_cycle",
     "phases",

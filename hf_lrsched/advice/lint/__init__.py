@@ -29,6 +29,14 @@ def lint(paths: str | Path | Iterable[str | Path], *, rules: Sequence[type[Rule]
 
     Raises:
         FileNotFoundError: for a path that is not there.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     text = "max_steps: 60\\nwarmup_steps: 1000\\nlr_scheduler_type: cosine\\n"
+    ...     _ = Path(folder, "sft.yaml").write_text(text, "utf-8")
+    ...     [found] = [remark for remark in lint(folder) if remark.level == "error"]
+    >>> found.rule, found.line, found.sentence.partition(",")[0]
+    ('LR001', 2, 'the warm-up takes 1000 steps and the run has 60 (max_steps 60)')
     """
     remarks: list[Remark] = []
     for group in configurations(files_of(paths)):
@@ -48,6 +56,10 @@ def judge(
         configuration: from a file (`lint` does this for each) or from plain values (`Configuration.of`).
         siblings: the other configurations of its folder.
         rules: by default all that are listed in `RULES`.
+
+    >>> run = Configuration.of({"learning_rate": 2e-4, "warmup_steps": 1000, "max_steps": 60})
+    >>> [(remark.rule, remark.line) for remark in judge(run) if remark.level == "error"]
+    [('LR001', 0)]
     """
     chosen = RULES if rules is None else rules
     return [remark for rule in chosen for remark in rule().judge(configuration, siblings)]
