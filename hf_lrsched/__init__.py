@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .training.branches import BranchPlan
     from .training.checkpoints import Checkpoints, last_complete
     from .training.cooldown import CooldownCallback
+    from .training.lint import LRPreflight
     from .training.live_plot import LRPlot
     from .training.model_card import LRCard
     from .training.recorder import LRRecorder
@@ -82,6 +83,7 @@ _WHERE = {
     **dict.fromkeys(("Card", "from_card"), "show.card"),
     "LRCard": "training.model_card",
     "LRPlot": "training.live_plot",
+    "LRPreflight": "training.lint",
     "LRRecorder": "training.recorder",
     "LRWatch": "training.watch",
     "train": "training.rescue",
@@ -110,6 +112,7 @@ __all__ = [
     "Horizon",
     "LRCard",
     "LRPlot",
+    "LRPreflight",
     "LRRecorder",
     "LRWatch",
     "Phase",
