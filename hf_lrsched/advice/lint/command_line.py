@@ -21,6 +21,7 @@ from .shell import Word, commands
 
 _PROGRAMS = frozenset(["trl", "llamafactory-cli", "lmf"])
 _LAUNCHED_ON = ("num_processes", "nproc_per_node", "num_gpus", "nproc-per-node")
+_LAUNCHERS_FILES = {"config_file": "accelerate", "deepspeed_config_file": "deepspeed", "deepspeed": "deepspeed"}
 _FLAG = re.compile(r"--?([A-Za-z][\w.-]*)(?:=(.*))?$", re.DOTALL)
 
 
@@ -50,7 +51,7 @@ def _training(command: Sequence[Word], lines: tuple[str, ...], file: str) -> Con
     read = reader.read(document)
     settings = {name: _typed(found) for name, found in read.settings.items()}
     task = read.task or continued(task_of(verb or script), document)
-    for own, name in (("config_file", "accelerate"), ("deepspeed", "deepspeed")):
+    for own, name in _LAUNCHERS_FILES.items():
         if own in launched:
             settings.setdefault(name, replace(launched[own], name=name))
     if "config" in document:

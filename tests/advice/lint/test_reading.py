@@ -176,3 +176,15 @@ def test_remarks_come_by_file_and_line(tmp_path: Path) -> None:
     places = [(remark.file, remark.line) for remark in remarks]
     assert places == sorted(places)
     assert len({file for file, _ in places}) == 2
+
+
+def test_launchers_name_files_in_several_ways(tmp_path: Path) -> None:
+    launched = "accelerate launch --use_deepspeed --deepspeed_config_file ds.conf"
+    line = f"{launched} sft.py --learning_rate 2e-4 --num_train_epochs 1 --save_total_limit 1"
+    written(
+        tmp_path,
+        {"ds.conf": DEEPSPEED, "acc.yaml": ACCELERATE, "run.sh": line, "sft.yaml": f"{TRL}accelerate_config: acc.yaml\n"},
+    )
+    read = found(tmp_path)
+    assert [one.form for one in read["run.sh"].companions] == ["deepspeed"]
+    assert ([one.form for one in read["sft.yaml"].companions], read["sft.yaml"].processes) == (["accelerate"], 4)

@@ -83,7 +83,7 @@ def size_of(*names: Any) -> float | None:
     for name in names:
         last = _UNDERSCORED.sub(r"-\1.\2", name.rstrip("/").rpartition("/")[2]) if isinstance(name, str) else ""
         found = _SIZE.search(last)
-        if found:
+        if found and found[0] not in ("1m", "1M"):  # a context of a million tokens, as a rule
             return int(found[1] or 1) * float(found[2].replace("p", ".")) * _SCALE[found[3].lower()]
     return None
 
@@ -117,7 +117,7 @@ def task_of(*names: str) -> str:
 def path_of(setting: Setting | None) -> str:
     """The file that a setting names; empty where it names none."""
     value = setting.value if setting is not None else None
-    return value if isinstance(value, str) and re.search(r"\.(?:json|ya?ml)$", value) else ""
+    return value if isinstance(value, str) and re.search(r"\.(?:json|conf|ya?ml)$", value) else ""
 
 
 def count_of(value: Any) -> int | None:

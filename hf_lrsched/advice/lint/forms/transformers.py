@@ -31,6 +31,7 @@ class Transformers(Reader):
             name: name
             for name in ("model_name_or_path", "config_name", "dataset_name", "beta", "loss_type", "reference_free")
         },
+        "accelerate_config": "accelerate",
         "lora_r": "r",
         "lora_rank": "r",
         "lora_alpha": "alpha",
