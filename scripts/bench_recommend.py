@@ -1,19 +1,20 @@
-"""What `recommend` is worth: on a public LoRA sweep without the family it is asked about, on shipped values without their source.
+"""What `recommend` is worth: on a LoRA sweep without the family that is asked about, on shipped values without their source.
 
-    python scripts/bench_recommend.py DATA                 DATA: the folder of public data, which is not part of this repository
-    python scripts/bench_recommend.py DATA --forms         the formulas that were tried, and one that is chosen blindly
-    python scripts/bench_recommend.py DATA --fit           the figures in advice/evidence/lora_sweep.yaml
-    python scripts/bench_recommend.py --shipped            only what needs no data
+    python scripts/bench_recommend.py DATA           DATA: the folder of public data, which is not part of this repository
+    python scripts/bench_recommend.py DATA --forms   the formulas that were tried, and one that is chosen blindly
+    python scripts/bench_recommend.py DATA --fit     the figures in advice/evidence/lora_sweep.yaml
+    python scripts/bench_recommend.py --shipped      only what needs no data
     ... --format json | --misses
 
-The sweep: for each family the entry of the sweep is fitted anew to the other families and handed to `recommend`, and whatever
-else its authors say is left out, for they tuned it on these models. Beside it stand three constants and tinker's own formula,
-which refuses four of the six families; on those it is given 3e-4. How regret is read is told in recommend_sweep.py.
+The sweep: for each family the entry of the sweep is fitted anew to the other families and handed to `recommend`, and
+whatever else its authors say is left out, for they tuned it on these models. Beside it stand three constants and tinker's
+own formula, which refuses four of the six families; on those it is given 3e-4. How regret is read is told in
+recommend_sweep.py.
 
-The shipped values: each entry of kind `shipped` is asked for, by task, method, size, rank, batch and steps as far as it says
-them, without all entries of its source. It is inside where low <= value <= high; no answer counts as outside. `ceiling` is the
-share that the best bands of a factor of 4 would hold if they were chosen afterwards, one for each task, method and half decade
-of sizes: what projects do to the same model is wider than 4.
+The shipped values: each entry of kind `shipped` is asked for, by task, method, size, rank, batch and steps as far as it
+says them, without all entries of its source. It is inside where low <= value <= high; no answer counts as outside.
+`ceiling` is the share that the best bands of a factor of 4 would hold if they were chosen afterwards, one for each task,
+method and half decade of sizes: what projects do to the same model is wider than 4.
 """
 
 from __future__ import annotations

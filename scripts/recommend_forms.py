@@ -1,14 +1,15 @@
 """Formulas for the LoRA learning rate, fitted to the sweep and judged on families that they have not seen.
 
-All are level * size part * (rank / 16) ** exponent, at most `CAP`, above which no cell of the sweep has its best. The size part
-is (8e9 / parameters) ** steepness, or bent: max(1, knee / parameters) ** steepness. A form says which of these are fitted.
+All are level * size part * (rank / 16) ** exponent, at most `CAP`, above which no cell of the sweep has its best. The size
+part is (8e9 / parameters) ** steepness, or bent: max(1, knee / parameters) ** steepness. A form says which of these are
+fitted.
 
-The form that is used is `USED`: both of its exponents are what the sweep's own authors say elsewhere (the best learning rate
-goes as 1 / sqrt(parameters) from one model to another, and hardly depends on the rank), so only a level and a knee are fitted.
-`chosen_blindly` chooses the form, too, without the family it is judged on; scripts/LOG.md has what comes of it.
+The form that is used is `USED`: both of its exponents are what the sweep's own authors say elsewhere (the best learning
+rate goes as 1 / sqrt(parameters) from one model to another, and hardly depends on the rank), so only a level and a knee are
+fitted. `chosen_blindly` chooses the form, too, without the family it is judged on; scripts/LOG.md has what comes of it.
 
-What is minimised is the mean smooth regret, each cell's divided by its own mean from 1e-4 to 1e-3. Without that the fit is one
-to the smallest models: their valleys are up to twenty times as deep as the largest ones'.
+What is minimised is the mean smooth regret, each cell's divided by its own mean from 1e-4 to 1e-3. Without that the fit is
+one to the smallest models: their valleys are up to twenty times as deep as the largest ones'.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from recommend_sweep import CAP, FAMILIES, GRID, Cell, Sweep, best_of
 
 SIZE, RANK = 8e9, 16
-LEVELS = tuple(level * 1e-5 for level in range(15, 51))
+LEVELS = tuple(level / 1e5 for level in range(15, 51))
 KNEES = tuple(knee * 0.5e9 for knee in range(2, 61))
 USED = "bent, 1/sqrt(parameters)"
 
@@ -101,12 +102,12 @@ class Fitting:
         return {family: self.fit(form, _others(family)) for family in FAMILIES}
 
     def chosen_blindly(self) -> dict[str, str]:
-        """For each family the form that does best where the others are left out in turn."""
+        """For each family the form that does best where the others are left out in turn; the simpler of two that are equal."""
         found = {}
         for family in FAMILIES:
             others = _others(family)
             costs = {form: sum(self._unseen(form, out, others) for out in others) for form in FORMS}
-            found[family] = min(costs, key=lambda form: (round(costs[form], 9), len(form)))
+            found[family] = min(costs, key=lambda form: (round(costs[form], 6), len(FORMS[form].formulas())))
         return found
 
     def _unseen(self, form: str, out: str, families: Iterable[str]) -> float:

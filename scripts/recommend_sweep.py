@@ -1,16 +1,16 @@
 """The public LoRA sweep of 35 models: what a learning rate costs in each of its cells.
 
-A cell is a model at a rank, with the final test losses at a few learning rates. The regret of a learning rate is the loss there
-above the lowest of the cell. Two readings lie between the grid points, both in the logarithm of the learning rate:
+A cell is a model at a rank, with the final test losses at a few learning rates. The regret of a learning rate is the loss
+there above the lowest of the cell. Two readings lie between the grid points, both in the logarithm of the learning rate:
 
-- *straight*: a line from point to point. It lies above every valley that is convex, and has its lowest at a grid point, which
-  favours advice that is itself one, such as 3e-4;
+- *straight*: a line from point to point. It lies above every valley that is convex, and has its lowest at a grid point,
+  which favours advice that is itself one, such as 3e-4;
 - *smooth*: a monotone cubic (PCHIP) through the same points, which never leaves the range of its neighbours.
 
 Beyond the grid both are charged: where a diverged run follows, at the steepest rise between two finished runs of the whole
-sweep up to `CAP`; where nothing was run, at the median slope next to the best. So nothing is gained by going where nobody was.
-Runs that diverged have no loss, so regret alone understates a high learning rate; `diverged` and `at_risk` count them apart.
-The six undecided runs count as diverged. Repeats are averaged.
+sweep up to `CAP`; where nothing was run, at the median slope next to the best. So nothing is gained by going where nobody
+was. Runs that diverged have no loss, so regret alone understates a high learning rate; `diverged` and `at_risk` count them
+apart. The six undecided runs count as diverged. Repeats are averaged.
 """
 
 from __future__ import annotations
