@@ -1,6 +1,6 @@
 """Every schedule at its own best learning rate, on four small tasks: which ends lowest, and by how much.
 
-    python scripts/bench_schedules.py FOLDER         trains what FOLDER lacks, from where it was stopped: 40 minutes on one core
+    python scripts/bench_schedules.py FOLDER         trains what FOLDER lacks, from where it stopped: 40 minutes on one core
     python scripts/bench_schedules.py pack FOLDER    writes bench_schedules.json from what is there
     python scripts/bench_schedules.py --table        the tables, from bench_schedules.json
     python scripts/bench_schedules.py evidence       writes the measured part of hf_lrsched/advice/evidence/schedules.yaml
