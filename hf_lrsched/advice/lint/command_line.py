@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from .configuration import UNKNOWN, Configuration, Setting
-from .document import Document, number_of
+from .document import Document, Text, number_of
 from .forms.form import count_of, task_of
 from .forms.llamafactory import LlamaFactory
 from .forms.transformers import Transformers, continued
@@ -32,7 +32,7 @@ def command_lines(text: str, file: str = "") -> list[Configuration]:
     >>> run.form, run.processes, run.number("learning_rate"), run.settings["max_steps"].key
     ('transformers', 8, 2e-05, '--max_steps')
     """
-    lines = tuple(text.splitlines())
+    lines = Text(text).lines
     found = [_training(command, lines, file) for command in commands(text)]
     return [one for one in found if one is not None]
 

@@ -79,7 +79,7 @@ class Steps:
     """How long a run is, in optimizer steps.
 
     Args:
-        total: the steps.
+        total: the steps, at least 1.
         how: what it was read from, for people: ``"max_steps"``, ``"1 epoch of 2000 samples, batch 32"``.
         at_most: whether the run may well be shorter, as where only a cap on the samples is known.
     """
@@ -197,10 +197,11 @@ class Configuration:
 
     def _counted(self) -> Steps | None:
         epochs, batch, examples, processes = self.number("num_train_epochs"), self.batch, self.examples, self.processes
-        if epochs is None or not batch or examples is None or not processes:
+        if epochs is None or not batch or batch < 0 or examples is None or not processes:
             return None
         total = math.ceil(epochs * math.ceil(examples / (batch * processes)))
-        return Steps(total, f"{epochs:g} epoch{'s' * (epochs != 1)} of {examples} samples, batch {batch * processes:g}")
+        how = f"{epochs:g} epoch{'s' * (epochs != 1)} of {examples} samples, batch {batch * processes:g}"
+        return Steps(total, how) if total >= 1 else None
 
     @property
     def schedule(self) -> str:

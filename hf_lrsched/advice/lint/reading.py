@@ -16,10 +16,12 @@ from pathlib import Path
 
 from .command_line import command_lines
 from .configuration import TRAINERS, Configuration, Setting
-from .document import Document, Unreadable, json_document, yaml_documents
+from .document import Document, Unreadable
 from .forms import read
 from .forms.deepspeed import DeepSpeed
 from .forms.form import path_of
+from .from_json import json_document
+from .from_yaml import yaml_documents
 from .remark import Remark
 
 LARGEST = 1 << 20

@@ -72,7 +72,7 @@ def _filled(word: Word, values: dict[str, str]) -> Word:
 def _without_heredocs(text: str) -> str:
     """The script with the bodies of its here-documents blanked, line for line."""
     lines, until = [], ""
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if until:
             until = "" if line.strip() == until else until
             lines.append("")

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_lrsched.advice.lint.configuration import UNKNOWN
-from hf_lrsched.advice.lint.document import DEPTH, MOST_ENTRIES, Document, Unreadable, json_document, yaml_documents
+from hf_lrsched.advice.lint.document import DEPTH, Document, Unreadable
+from hf_lrsched.advice.lint.from_json import json_document
+from hf_lrsched.advice.lint.from_yaml import MOST_ENTRIES, yaml_documents
 
 NAMES = st.from_regex(r"[a-z][a-z_]{0,8}", fullmatch=True).filter(
     lambda name: name not in ("yes", "no", "on", "off", "y", "n")
@@ -98,7 +100,14 @@ def test_aliases_that_hold_themselves_or_multiply_end() -> None:
 
 @pytest.mark.parametrize(
     ("text", "line"),
-    [("a: 1\nb: [1,\nc: 2\n", 2), ("a: 1\n  b: 2\n", 2), ("a: 'x\n", 1), ("a: 1\n\tb: 2\n", 2), ("{{ x }}: {% y %}", 1)],
+    [
+        ("a: 1\nb: [1,\nc: 2\n", 2),
+        ("a: 1\n  b: 2\n", 2),
+        ("a: 'x\n", 1),
+        ("a: 1\n\tb: 2\n", 2),
+        ("{{ x }}: {% y %}", 1),
+        ("a: 1\nb: \x0b\n", 2),
+    ],
 )
 def test_a_broken_text_says_where(text: str, line: int) -> None:
     with pytest.raises(Unreadable) as caught:
@@ -145,3 +154,16 @@ def test_broken_json_says_where(text: str, line: int) -> None:
     with pytest.raises(Unreadable) as caught:
         json_document(text)
     assert caught.value.line == line
+
+
+@given(
+    st.lists(st.tuples(NAMES, st.text("ab é😀\u2028\x85\x0b\t", max_size=5)), min_size=1, max_size=5),
+    st.sampled_from(["\n", "\r\n"]),
+)
+def test_lines_are_counted_as_editors_do(pairs: list[tuple[str, str]], end: str) -> None:
+    text = end.join(f"{name}: {json.dumps(value, ensure_ascii=False)} # no" for name, value in pairs) + end
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    for document in yaml_documents(text):
+        for name, found in document.entries.items():
+            assert found.text == lines[found.line - 1]
+            assert found.text[found.column - 1 :].startswith(f"{name}: ")

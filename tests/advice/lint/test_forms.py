@@ -9,8 +9,9 @@ import pytest
 
 from hf_lrsched.advice.lint.command_line import command_lines
 from hf_lrsched.advice.lint.configuration import UNKNOWN, Configuration, Form
-from hf_lrsched.advice.lint.document import json_document, yaml_documents
 from hf_lrsched.advice.lint.forms import FORMS, read
+from hf_lrsched.advice.lint.from_json import json_document
+from hf_lrsched.advice.lint.from_yaml import yaml_documents
 
 from .files import ACCELERATE, AXOLOTL, DEEPSPEED, DPO, LITGPT, LLAMAFACTORY, SOUND, TORCHTUNE, TRANSFORMERS, TRL
 

@@ -112,14 +112,16 @@ def _finetuning(document: Document, settings: Mapping[str, Setting], devices: in
     most, epochs = _number(document, "train.max_steps"), _number(document, "train.epochs") or _EPOCHS
     micro, batch = _number(document, "train.micro_batch_size"), _number(document, "train.global_batch_size")
     examples = _examples(document, settings)
-    if examples is None or not devices or not nodes or not micro or not batch:
+    most = most if most and most >= 1 else None
+    if examples is None or not devices or not nodes or not micro or not batch or min(micro, batch) < 1:
         return Steps(int(most), f"train.max_steps {most:g}", at_most=True) if most else None
     processes = devices * nodes
     batches = -(-examples // int(micro * processes))
     steps = int(epochs * (batches // max(int(batch // processes // micro), 1)))
     if most and most < steps:
         return Steps(int(most), f"train.max_steps {most:g}")
-    return Steps(steps, f"{epochs:g} epoch{'s' * (epochs != 1)} of {examples} samples, batch {batch:g}")
+    how = f"{epochs:g} epoch{'s' * (epochs != 1)} of {examples} samples, batch {batch:g}"
+    return Steps(steps, how) if steps >= 1 else None
 
 
 def _examples(document: Document, settings: Mapping[str, Setting]) -> int | None:
