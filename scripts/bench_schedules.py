@@ -76,24 +76,24 @@ PLACES = {
     ),
     "finetune": Place(
         "finetune-130k",
-        300,
+        250,
         2,
         "all of a Llama of 130 thousand parameters on another kind of text, 512 tokens a step, AdamW",
         {"task": ["continue", "sft"], "peft": "none", "optimizer": "adamw", "parameters": 1.3e5, "batch_tokens": 512},
     ),
-    "cnn": Place(
-        "cnn-adam",
-        250,
-        2,
-        "a ResNet of 0.2 million parameters from scratch on noisy digits, 16 a step, AdamW",
-        {"task": "image", "peft": "none", "optimizer": "adamw", "parameters": 2.0e5, "batch_size": 16},
-    ),
     "lora": Place(
         "lora-r4",
-        200,
+        150,
         3,
         "LoRA of rank 4 on the Llama of 130 thousand parameters, another kind of text, 512 tokens a step, AdamW",
         {"task": "sft", "peft": "lora", "rank": 4, "optimizer": "adamw", "parameters": 1.3e5, "batch_tokens": 512},
+    ),
+    "cnn": Place(
+        "cnn-adam",
+        200,
+        2,
+        "a ResNet of 0.2 million parameters from scratch on noisy digits, 16 a step, AdamW",
+        {"task": "image", "peft": "none", "optimizer": "adamw", "parameters": 2.0e5, "batch_size": 16},
     ),
 }
 

@@ -117,7 +117,7 @@ def test_a_difference_that_all_seeds_share_is_none_of_chance() -> None:
 
 
 def test_a_difference_inside_its_own_spread_is_a_tie() -> None:
-    found = rows(wsd=(3.0, 3.0, 3.0), rex=(3.3, 2.9, 3.1))
+    found = rows(wsd=(3.0, 3.0, 3.0), rex=(3.3, 2.9, 3.1), power=(4.0, 4.0, 4.0), linear=(5.0, 5.0, 5.0))
     assert found["rex"].regret == pytest.approx(0.1)
     assert found["rex"].spread == pytest.approx(0.2)
     assert found["rex"].tied
