@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import torch
 from transformers import Trainer
+
+from hf_lrsched.training import auto
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -22,6 +25,8 @@ if __name__ == "__main__":
         wrapped.add(type(model).__name__)
         return training_step(self, model, *args, **kwargs)
 
+    if os.environ.get("RANK", "0") != "0":  # the first process decides for all; another that asked would fail here
+        vars(auto)["recommend"] = None
     Trainer.training_step = watched  # type: ignore[method-assign]  # only inside does the model wear its wrapper
     ran = runpy.run_path(str(RECIPES / "pretrain.py"))
     trainer, args = ran["trainer"], ran["args"]
@@ -32,6 +37,7 @@ if __name__ == "__main__":
         "steps": trainer.lr_scheduler.last_epoch,
         "lrs": [entry["learning_rate"] for entry in history if "loss" in entry],
         "weights": float(sum(weight.double().abs().sum() for weight in trainer.model.parameters())),
+        "warmup": args.warmup_steps,
         "output_dir": args.output_dir,
     }
     Path(f"told-{args.process_index}-of-{args.world_size}.json").write_text(json.dumps(told))

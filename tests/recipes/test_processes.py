@@ -10,7 +10,18 @@ from transformers import TrainingArguments
 
 from .conftest import RECIPES, launch
 
-SHORT = ("--max_steps", "12", "--logging_steps", "1", "--eval_steps", "12", "--disable_tqdm", "True")
+SHORT = (
+    "--max_steps",
+    "40",
+    "--warmup_steps",
+    "auto",
+    "--logging_steps",
+    "1",
+    "--eval_steps",
+    "40",
+    "--disable_tqdm",
+    "True",
+)
 
 
 def told(folder: Path, rank: int, of: int) -> dict[str, object]:
@@ -28,7 +39,8 @@ def test_two_processes_train_one_model_under_the_lr_of_one(tmp_path: Path) -> No
     assert first["wrapped"] == second["wrapped"] == ["DistributedDataParallel"]
     assert alone["wrapped"] == ["LlamaForCausalLM"]
     assert first["weights"] == second["weights"]
-    assert first["steps"] == second["steps"] == alone["steps"] == 12
+    assert first["steps"] == second["steps"] == alone["steps"] == 20
+    assert first["warmup"] == second["warmup"] == alone["warmup"] == 2  # a tenth of the run: decided once, for all
     assert first["lrs"] == alone["lrs"]
     assert first["output_dir"] == second["output_dir"] == "runs/pretrain"
     assert alone["output_dir"] == "runs/pretrain-2"  # the first run's folder was not empty
