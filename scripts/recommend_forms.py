@@ -9,7 +9,7 @@ rate goes as 1 / sqrt(parameters) from one model to another, and hardly depends 
 fitted. `chosen_blindly` chooses the form, too, without the family it is judged on; scripts/LOG.md has what comes of it.
 
 What is minimised is the mean smooth regret, each cell's divided by its own mean from 1e-4 to 1e-3. Without that the fit is
-one to the smallest models: their valleys are up to twenty times as deep as the largest ones'.
+one to the smallest models: their valleys are up to forty times as deep as others.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Fitting:
         return {family: self.fit(form, _others(family)) for family in FAMILIES}
 
     def chosen_blindly(self) -> dict[str, str]:
-        """For each family the form that does best where the others are left out in turn; the simpler of two that are equal."""
+        """For each family the form that does best where the others are left out in turn; of equals the simplest."""
         found = {}
         for family in FAMILIES:
             others = _others(family)
