@@ -7,15 +7,14 @@ of a plain Trainer, unless it is told; and whatever a Trainer of somebody's own 
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ..advice.lint import RULES, Configuration, Remark, Rule, judge
-from ..advice.lint.document import json_document
+from ..advice.lint import RULES, Configuration, Remark, Rule, Setting, judge
+from ..advice.lint.document import Document
 from ..advice.lint.forms.deepspeed import DeepSpeed
 from ..advice.model import read_model
 from ..advice.question import TASKS
@@ -248,7 +247,7 @@ def _of_scheduler(scheduler: Any, trainer: Any) -> dict[str, Any]:
         from accelerate import PartialState
 
         found["scheduler_steps_per_update"] = PartialState().num_processes
-    if trainer is not None and not getattr(trainer, "_created_lr_scheduler", True):
+    if scheduler is not None and not getattr(trainer, "_created_lr_scheduler", True):
         found |= {"scheduler_class": type(inner).__name__, "scheduler_total_steps": _made_for(inner)}
         found |= dict.fromkeys(_OF_A_SCHEDULE)
     return found
@@ -285,5 +284,13 @@ def _deepspeed(trainer: Any) -> tuple[Configuration, ...]:
     plugin = trainer.accelerator.state.deepspeed_plugin
     if plugin is None:
         return ()
-    document = json_document(json.dumps(plugin.hf_ds_config.config, default=str))
-    return () if document is None else (DeepSpeed().read(document),)
+    return (DeepSpeed().read(Document(dict(_flat(plugin.hf_ds_config.config)))),)
+
+
+def _flat(words: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Setting]]:
+    """The values of nested mappings by their dotted key."""
+    for word, value in words.items():
+        key = f"{above}{word}"
+        yield key, Setting(key, value, key=key)
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{key}.")

@@ -19,13 +19,15 @@ from ..configuration import Configuration, Setting
 from ..remark import Remark
 from ..rule import Example, Rule
 
-_FAR = 5.0  # times the end of a band that is itself up to 4 wide: beyond it lie 2 % of 496 shipped files, most of them marked
+# Times the end of a band that is itself up to 4 wide; rates of adapters scatter more, with rank, alpha and layers. Beyond lie 19
+# of 505 public files, all of them marked as faulty in the evidence or at a rate that their own project contradicts.
+_FAR, _FAR_PEFT = 5.0, 7.0
 _VERY_FAR = 10.0  # below: a rate that is too low costs time, not the run
 _SO_FAR_OUT = 0.075  # of the evidence's weight: the shipped mistakes are among the evidence too
 LORA = frozenset({"lora", "qlora", "dora", "rslora", "lora_plus"})
 _FULL = 4.0  # LoRA's band begins at 10 times that of full fine-tuning, or a little below; a quarter of it is not LoRA's
 _ALPHA = 32.0  # LoRA Without Regret (doi 10.64434/tml.20250929): with this alpha the best LR hardly depends on the rank
-_ALPHA_FAR = 4.0  # alphas of 16 to 64 are shipped (recommend's evidence: lora_scale)
+_ALPHA_FAR = 4.0  # alphas of 8 to 64 are shipped (recommend's evidence: lora_scale)
 _COLLAPSES = 5e-5  # datawhalechina/hello-agents, pull request 771: GSM8K 57 % to 2.4 % under GRPO of all parameters
 _SPECIAL = re.compile(r"falcon-e|bitnet|1[._]58")  # ternary weights, which are trained at 10 times the rate and more
 _DEFAULT = 5e-5  # TrainingArguments.learning_rate, transformers 5.23.0
@@ -115,7 +117,8 @@ class RateOutsideBand(Rule):
         setting, rate, question, advised = found
         low, high = advised.low or 0.0, advised.high or math.inf
         above, below = rate / high, low / rate
-        if not (above >= _FAR or below >= _VERY_FAR) or _as_far(advised, rate) > _SO_FAR_OUT:
+        far = _FAR_PEFT if question.peft else _FAR
+        if not (above >= far or below >= _VERY_FAR) or _as_far(advised, rate) > _SO_FAR_OUT:
             return
         how_far = f"{times(above)} times the upper end" if above > 1 else f"1/{times(below)} of the lower end"
         size = f" at {spelled(configuration.parameters)}" if configuration.parameters else ""
@@ -155,8 +158,9 @@ class RateOfFullTuning(Rule):
         found = _asked(configuration)
         if found is None or found[2].peft not in LORA or found[2].task != "sft":
             return False
-        _, rate, _, advised = found
-        return rate <= (advised.low or 0.0) / _FULL
+        _, rate, question, advised = found
+        full = answer(Question("sft", None, question.model)).high or 0.0
+        return rate <= (advised.low or 0.0) / _FULL and rate <= full * (1 + 1e-9)
 
     def judge(self, configuration: Configuration, siblings: Sequence[Configuration]) -> Iterator[Remark]:
         """Of supervised fine-tuning."""
@@ -165,7 +169,7 @@ class RateOfFullTuning(Rule):
             return
         setting, rate, question, advised = found
         full = answer(Question("sft", None, question.model))
-        of_full = f", and within full fine-tuning's {_band(full)}" if full.low and full.high and full.low <= rate else ""
+        of_full = f", and {'within' if (full.low or 0) <= rate else 'below'} full fine-tuning's {_band(full)}"
         sentence = (
             f"{said(setting, rate)} is 1/{times((advised.low or rate) / rate)} of the lower end of what is used with "
             f"{question.peft}, {_band(advised)}{of_full}; LoRA wants about 10 times the rate of all parameters"
@@ -197,7 +201,7 @@ class RankAndAlpha(Rule):
         stabilised = question.rslora or question.peft == "rslora"
         factor = alpha * (math.sqrt(rank) if stabilised else 1.0) / _ALPHA
         amounts, low, high = rate * factor, advised.low or 0.0, advised.high or math.inf
-        if 1 / _ALPHA_FAR < factor < _ALPHA_FAR or low / _VERY_FAR <= amounts <= high * _VERY_FAR:
+        if 1 / _ALPHA_FAR <= factor <= _ALPHA_FAR or low / _VERY_FAR <= amounts <= high * _VERY_FAR:
             return
         scale = f"{alpha:g}/sqrt({rank:g})" if stabilised else f"{alpha:g}/{rank:g}"
         sentence = (
@@ -259,7 +263,7 @@ class FailingRate(Rule):
         """Of types that the evidence has a failure of, at that rate or below."""
         setting, peft = configuration.get("learning_rate"), configuration.peft
         rate = None if setting is None else setting.number
-        if setting is None or not rate or peft not in PEFT_TYPES or configuration.task not in ("sft", ""):
+        if setting is None or not rate or peft not in PEFT_TYPES or peft in LORA or configuration.task not in ("sft", ""):
             return
         known = [entry for entry in about("learning_rate") if _of_type(entry, peft)]
         worked = [entry for entry in known if not entry.faulty and entry.value is not None]
