@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from transformers import SchedulerType
 
+from ..advice.lint.rules.warmup import HALF
 from ..schedules.catalogue import CATALOGUE
 from ..schedules.checks import whole
 from ..schedules.lengths import Horizon
@@ -31,8 +32,6 @@ from .typed import DEFAULT_CLASS, LENGTHS, Problem, class_of, defaults_of, kwarg
 
 # Where an example is one sequence. Preference and reward pairs are two, and GRPO makes its own.
 _ONE_SEQUENCE = ("TrainingArguments", "Seq2SeqTrainingArguments", "SFTConfig")
-# recipes.md section 4, LR002: all ten full.yaml of litgpt's config_hub/finetune warm up for longer than this.
-_LONG_WARMUP = 0.5
 _SAMPLES = 400  # learning rates for a picture
 
 
@@ -310,7 +309,7 @@ def _judge_warmup(plan: Plan, curve: Curve, steps: int, peak: float, problems: l
     if curve.warmup >= steps:  # recipes.md section 4, LR001: four of litgpt's full.yaml
         reached = f"so the run ends at {peak:g} before it has the peak of {plan.learning_rate:g}"
         problems.append(Problem("error", "no_peak", f"{warmup}, {reached}; shorten it or train for longer"))
-    elif curve.warmup > _LONG_WARMUP * steps:
+    elif curve.warmup > HALF * steps:
         sentence = (
             f"{warmup}, {curve.warmup / steps:.0%}, more than half; shorten it (warmup_steps: 0.05) or train for longer"
         )

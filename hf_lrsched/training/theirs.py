@@ -15,12 +15,11 @@ import torch
 from transformers import SchedulerType, get_scheduler
 from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
 
+from ..advice.lint.configuration import WITHOUT_WARMUP
+from ..advice.lint.rules.arguments import DROPS_KWARGS, FOLLOWS_THE_LOSS
 from ..schedules.schedule import Schedule
 from .typed import Problem
 
-_FOLLOWS_THE_LOSS = ("reduce_lr_on_plateau", "greedy")  # they step on a metric, and get no warm-up (schedules.md 1.2)
-_DROPS_WARMUP = ("constant", *_FOLLOWS_THE_LOSS)  # recipes.md section 4, LR014
-_DROPS_KWARGS = ("constant", "constant_with_warmup")  # schedules.md section 4, defect 8
 _QUARTERS = (0.25, 0.5, 0.75)  # of the run: shown for schedules that have no phases of their own
 
 
@@ -47,14 +46,14 @@ def check_theirs(name: str, kwargs: Mapping[str, Any], args: Any, steps: int, wa
     def add(kind: Literal["error", "warning"], word: str, sentence: str) -> None:
         problems.append(Problem(kind, word, sentence))
 
-    if name in _FOLLOWS_THE_LOSS and str(getattr(args.eval_strategy, "value", args.eval_strategy)) == "no":
+    if name in FOLLOWS_THE_LOSS and str(getattr(args.eval_strategy, "value", args.eval_strategy)) == "no":
         add(
             "error", "eval_strategy", f"{name} follows the held-out loss, but eval_strategy is 'no'; set it to steps or epoch"
         )
-    if name in _DROPS_WARMUP and warmup:
+    if name in WITHOUT_WARMUP and warmup:
         instead = "constant_with_warmup" if name == "constant" else "warmup_cosine or another schedule"
         add("warning", "warmup_ignored", f"warmup_steps={args.warmup_steps:g} does nothing under {name}; use {instead}")
-    if name in _DROPS_KWARGS and kwargs:
+    if name in DROPS_KWARGS and kwargs:
         dropped = f"Transformers drops lr_scheduler_kwargs ({', '.join(kwargs)}) under {name}"
         add("warning", "kwargs_dropped", f"{dropped}; remove them, or choose a schedule that takes them")
     elif wrong := _refused_words(name, kwargs):
@@ -111,9 +110,9 @@ def theirs(name: str, kwargs: dict[str, Any], rate: float, steps: int, warmup: i
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that num_stable_steps wins over the total: it is looked at above
         made: Any = get_scheduler(name, optimizer, warmup, steps, kwargs)
-    if name in _FOLLOWS_THE_LOSS:
+    if name in FOLLOWS_THE_LOSS:
         return Curve(None, 0, "", (("the held-out loss decides", steps),), [])
-    warmup = 0 if name in _DROPS_WARMUP else warmup
+    warmup = 0 if name in WITHOUT_WARMUP else warmup
     phases = _their_phases(name, kwargs, steps, warmup)
     ends = np.cumsum([length for _, length in phases])
     starts = [math.ceil(end) for end in ends[:-1]] if len(phases) <= 4 else [warmup]  # not those of every cycle
@@ -135,5 +134,5 @@ def _their_phases(name: str, kwargs: Mapping[str, Any], steps: int, warmup: int)
     elif name == "cosine_with_restarts" and (cycles := kwargs.get("num_cycles", 1)) in range(1, 100):
         parts += [(f"cycle {number + 1}", rest / cycles) for number in range(int(cycles))]
     else:
-        parts.append(("stable" if name in _DROPS_KWARGS else "decay", rest))
+        parts.append(("stable" if name in DROPS_KWARGS else "decay", rest))
     return tuple((name, length) for name, length in parts if length > 0)

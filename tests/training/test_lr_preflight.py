@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -16,14 +17,20 @@ import torch
 from accelerate.scheduler import AcceleratedScheduler
 from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, StepLR
-from transformers import Trainer, TrainerControl, TrainerState, get_cosine_schedule_with_warmup
+from transformers import SchedulerType, Trainer, TrainerControl, TrainerState, get_cosine_schedule_with_warmup
+from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
 
-from hf_lrsched import LRPreflight, LRRecorder, ScheduleLR, read_history, wsd
+from hf_lrsched import CATALOGUE, LRPreflight, LRRecorder, ScheduleLR, read_history, wsd
 from hf_lrsched.advice.lint import Configuration, Remark, Rule, judge
+from hf_lrsched.advice.lint.configuration import WITHOUT_WARMUP
+from hf_lrsched.advice.lint.rules.arguments import ACCEPTED, DROPS_KWARGS, FOLLOWS_THE_LOSS, GIVEN
 from hf_lrsched.advice.lint.rules.endings import ClimbsAgain
+from hf_lrsched.advice.lint.rules.schedules import FOR_RESUMING
 from hf_lrsched.advice.lint.rules.warmup import WarmupIgnored, WarmupLongerThanRun
 from hf_lrsched.training import lint, trackers
 from hf_lrsched.training.lint import configuration
+from hf_lrsched.training.preflight import preflight
+from hf_lrsched.training.resume import WORDS
 
 from .running import arguments, lrs, running, said
 from .test_facts import llama
@@ -31,7 +38,7 @@ from .test_trainer import PEAK, tiny
 
 LONG = {"max_steps": 4, "warmup_steps": 100, "lr_scheduler_type": "cosine"}
 SENTENCE = (
-    "the warm-up takes 100 steps and the run has 4 (the run itself), so the learning rate reaches 0.03 of its peak, 0.0003 "
+    "the warm-up takes 100 steps and the run has 4 (the run itself), so the learning rate reaches 3 % of its peak, 0.0003 "
     "in place of 0.01, and never decays"
 )
 
@@ -322,3 +329,64 @@ def test_a_sentence_ends_with_its_source() -> None:
     assert json.dumps(WarmupLongerThanRun.source)[1:-1] in lint.said(
         Remark("LR001", "x", "error", "too long", source=WarmupLongerThanRun.source)
     )
+
+
+# What the rules hold of Transformers, and the plan of the command line
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_a_schedule_takes_the_words_that_the_rules_say(name: str) -> None:
+    function: Any = TYPE_TO_SCHEDULER_FUNCTION[SchedulerType(name)]
+    words = set(inspect.signature(function).parameters)
+    assert words - {"optimizer", "last_epoch", *GIVEN} == set(ACCEPTED[name])
+
+
+def test_every_schedule_of_transformers_is_known_to_the_rules() -> None:
+    ours = {name for name, entry in CATALOGUE.items() if entry.registered}
+    theirs = {str(one.value) for one in SchedulerType} - ours
+    assert theirs | {"constant"} == {*ACCEPTED, *DROPS_KWARGS, *FOLLOWS_THE_LOSS}
+    assert {"constant", *FOLLOWS_THE_LOSS} == WITHOUT_WARMUP
+
+
+def test_words_for_resuming_are_no_schedules() -> None:
+    assert FOR_RESUMING == WORDS
+
+
+STEPS: dict[str, Any] = {"max_steps": 100, "learning_rate": 1e-4}
+
+
+@pytest.mark.parametrize(
+    ("settings", "rule", "problem"),
+    [
+        ({"warmup_steps": 200}, "LR001", "no_peak"),
+        ({"warmup_steps": 100}, "LR001", "no_peak"),
+        ({"warmup_steps": 60}, "LR002", "long_warmup"),
+        ({"warmup_steps": 0.7, "lr_scheduler_type": "cosine"}, "LR002", "long_warmup"),
+        ({"warmup_ratio": 0.1}, "LR005", "warmup_ratio"),
+        ({"warmup_steps": 1.5}, "LR011", "warmup_unclear"),
+        ({"lr_scheduler_type": "constant", "lr_scheduler_kwargs": {"decay": 1}}, "LR013", "kwargs_dropped"),
+        ({"lr_scheduler_type": "constant", "warmup_steps": 5}, "LR014", "warmup_ignored"),
+        ({"lr_scheduler_type": "warmup_stable_decay", "lr_scheduler_kwargs": {"num_decay_steps": 0.2}}, "LR019", "decay"),
+        (
+            {"lr_scheduler_type": "warmup_stable_decay", "lr_scheduler_kwargs": {"num_decay_steps": 90}, "warmup_steps": 20},
+            *("LR019", "lengths"),
+        ),
+        ({"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr": 1e-3}}, "LR023", "floor"),
+        ({"lr_scheduler_type": "cosine", "lr_scheduler_kwargs": {"min_lr": 1e-6}}, "LR028", "kwargs"),
+        ({"lr_scheduler_type": "cosine", "lr_scheduler_kwargs": {"num_training_steps": 9}}, "LR028", "kwargs"),
+        ({"lr_scheduler_type": "warmup_stable_decay"}, "LR028", "kwargs"),
+        ({"lr_scheduler_type": "wsd", "lr_scheduler_kwargs": {"decai": 0.1}}, "LR028", "schedule"),
+        ({"lr_scheduler_type": "wsd", "lr_scheduler_kwargs": {"decay": 200}}, "LR028", "schedule"),
+        ({"lr_scheduler_type": "reduce_lr_on_plateau"}, "LR029", "eval_strategy"),
+        ({"lr_scheduler_type": "cosin"}, "LR030", "unknown_schedule"),
+        ({"lr_scheduler_type": "cosine", "warmup_steps": 10}, None, None),
+        ({"lr_scheduler_type": "wsd", "warmup_steps": 0.1, "lr_scheduler_kwargs": {"decay": "20%"}}, None, None),
+    ],
+)
+def test_lint_and_plan_find_the_same(settings: dict[str, Any], rule: str | None, problem: str | None) -> None:
+    ours = settings.get("lr_scheduler_type") in CATALOGUE
+    one = Configuration.of({**STEPS, **settings}, form="hf_lrsched" if ours else "transformers")
+    found = {remark.rule for remark in judge(one) if remark.level != "note"}
+    assert found == ({rule} if rule else set())
+    names = {wrong.name for wrong in preflight({**STEPS, **settings}).problems}
+    assert names == ({problem} if problem else set())

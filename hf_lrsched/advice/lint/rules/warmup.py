@@ -16,7 +16,7 @@ from .mending import removed, replaced
 
 # Files of scripts that keep arguments of their own, among them warmup_ratio, name one of these (recipes.md section 2.1: OI).
 _OWN_SCRIPT = frozenset({"with_tracking", "checkpointing_steps", "max_train_steps", "num_warmup_steps", "use_slow_tokenizer"})
-_HALF = 0.5  # recipes.md section 4, LR002: all ten full.yaml of litgpt's config_hub/finetune warm up for longer
+HALF = 0.5  # recipes.md section 4, LR002: all ten full.yaml of litgpt's config_hub/finetune warm up for longer
 _TRANSFORMERS_5 = ("transformers", "trl", "hf_lrsched")  # LLaMA-Factory 0.9.5 takes Transformers 4.55 to 5.6, and reads it
 
 
@@ -38,7 +38,7 @@ def _judged(configuration: Configuration) -> bool:
 def _peak(configuration: Configuration, share: float) -> str:
     """What share of the peak is reached, and what that is where the LR is known."""
     rate = configuration.number("learning_rate")
-    return f"{share:.2g} of its peak" + (f", {rate * share:.2g} in place of {rate:g}" if rate else "")
+    return f"{100 * share:.2g} % of its peak" + (f", {rate * share:.2g} in place of {rate:g}" if rate else "")
 
 
 def _shorter(configuration: Configuration, setting: Setting) -> tuple[str, str]:
@@ -95,7 +95,7 @@ class WarmupMostOfRun(Rule):
         run, warmup, setting = configuration.steps, configuration.warmup, warmup_setting(configuration)
         share = configuration.warmup_share
         known = share if run is None or warmup is None else warmup / run.total
-        if setting is None or known is None or not _HALF < known < 1.0 or not _judged(configuration):
+        if setting is None or known is None or not HALF < known < 1.0 or not _judged(configuration):
             return
         of = f" ({warmup:g} of {run.total} steps: {run.how})" if run is not None and warmup is not None else ""
         least = "at least " if run is not None and run.at_most else ""

@@ -24,6 +24,7 @@ _EXPONENT = re.compile(r"([-+]?)(\d+)(\.\d*)?[eE]([-+]?)(\d+)")
 _ALONE = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _BATCH = re.compile(r"(?:effective|total|global)\s+batch[\s_-]*size\s*(?:of|is|=|:)?\s*(\d+)", re.IGNORECASE)
 _DEVICES = re.compile(r"\b(\d+)\s*(?:x\s*)?(?:GPU|device|H100|A100)s?\b", re.IGNORECASE)
+_NODES = re.compile(r"\b(\d+)\s*nodes?\b", re.IGNORECASE)
 _SAME = 0.01  # relative; two spellings of one number are nearer
 
 
@@ -133,18 +134,16 @@ class BatchMisstated(Rule):
         processes = configuration.processes or _devices(comments)
         for found in parts:
             said = _BATCH.search(found.comment) if found is not None else None
-            if (
-                found is None
-                or said is None
-                or batch is None
-                or not processes
-                or "node" in found.comment.lower().replace("1 node", "")
-            ):
+            nodes = _NODES.search(found.comment) if found is not None else None
+            if found is None or said is None or batch is None or not processes:
                 continue
-            if int(said[1]) != batch * processes:
+            devices = processes * int(nodes[1] if nodes else 1)
+            if int(said[1]) != batch * devices:
                 waits = configuration.number("gradient_accumulation_steps") or 1.0
-                sum_ = f"{batch / waits:g} a device x {waits:g} accumulated x {processes} devices are {batch * processes:g}"
-                sentence = f"the comment says a batch size of {said[1]} and {sum_}; a learning rate belongs to its batch size"
+                whole = f"{batch / waits:g} a device x {waits:g} accumulated x {devices} devices are {batch * devices:g}"
+                sentence = (
+                    f"the comment says a batch size of {said[1]} and {whole}; a learning rate belongs to its batch size"
+                )
                 yield self.remark(configuration, found, sentence, "Correct the comment or gradient_accumulation_steps")
 
 
