@@ -49,8 +49,8 @@ def _one(remark: Remark, width: int) -> str:
 
 def message(remark: Remark) -> str:
     """What a remark says, in whole sentences."""
-    parts = [part.rstrip(".") for part in (remark.sentence, remark.advice) if part]
-    return ". ".join(part[0].upper() + part[1:] if i else part for i, part in enumerate(parts)) + "."
+    parts = [part if part[-1] in ".?!" else f"{part}." for part in (remark.sentence, remark.advice) if part]
+    return " ".join(part[0].upper() + part[1:] if i else part for i, part in enumerate(parts))
 
 
 def _wrapped(sentence: str, width: int) -> list[str]:

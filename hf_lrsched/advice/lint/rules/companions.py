@@ -157,8 +157,8 @@ class FileMissing(Rule):
         for setting in configuration.missing:
             named = Path(str(setting.value))
             here = None if named.is_absolute() else _folder_of(configuration, named)
-            where = f"is not in {here}" if here else "is nowhere here"
-            sentence = f"{setting.key}: {named} {where}, nor beside any folder above"
+            where = "is not beside this file" if here == Path(configuration.file).parent else f"is not in {here}"
+            sentence = f"{setting.key}: {named} {where if here else 'is not here'}, nor below any folder above"
             near = _near(here, named.name)
             advice = f"Did you mean {near}?" if near else "Correct the path, or keep the file beside the configuration"
             yield self.remark(configuration, setting, sentence, advice, level="warning" if here else "note")
@@ -174,10 +174,12 @@ def _folder_of(configuration: Configuration, named: Path) -> Path | None:
 
 
 def _near(folder: Path | None, name: str) -> str:
+    """A file of a nearly equal name beside."""
     from difflib import get_close_matches
 
-    names = sorted(path.name for path in folder.iterdir() if path.suffix == Path(name).suffix) if folder else []
-    return next(iter(get_close_matches(name, names, n=1)), "")
+    wanted, kind = Path(name).stem, Path(name).suffix
+    stems = sorted(path.stem for path in folder.iterdir() if path.suffix == kind) if folder else []
+    return next((f"{stem}{kind}" for stem in get_close_matches(wanted, stems, n=1)), "")
 
 
 COMPANIONS: tuple[type[Rule], ...] = (DeepSpeedSchedule, DeepSpeedMismatch, ProcessesFixed, FileMissing)

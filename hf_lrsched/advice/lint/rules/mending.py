@@ -7,6 +7,7 @@ alias, a template) there is none.
 from __future__ import annotations
 
 from ..configuration import Setting
+from ..document import number_of
 from ..remark import Fix
 
 
@@ -16,12 +17,15 @@ def replaced(setting: Setting, *, key: str = "", value: str = "", safe: bool = F
     Args:
         setting: with the line's text and where its key stands.
         key: what its key (the last part of a dotted one) becomes; empty to keep it.
-        value: what its value becomes; empty to keep it.
+        value: what its value becomes; empty to keep it. A word takes on the quotes of the value before it, a number does not.
         safe: as in `Fix`.
 
     >>> share = Setting("warmup_ratio", 0.1, "0.1", "warmup_ratio", 4, 3, "  warmup_ratio: 0.1  # a tenth")
     >>> replaced(share, key="warmup_steps", safe=True)
     Fix(line=4, old='  warmup_ratio: 0.1  # a tenth', new='  warmup_steps: 0.1  # a tenth', safe=True)
+    >>> name = Setting("lr_scheduler_type", "cosin", '"cosin"', "lr_scheduler_type", 2, 1, '"lr_scheduler_type": "cosin",')
+    >>> replaced(name, value="cosine").new
+    '"lr_scheduler_type": "cosine",'
     """
     place = _place(setting)
     if place is None:
@@ -32,7 +36,8 @@ def replaced(setting: Setting, *, key: str = "", value: str = "", safe: bool = F
         at = new.find(setting.written, after)
         if not setting.written or at < 0:
             return None
-        new = new[:at] + value + new[at + len(setting.written) :]
+        quote = setting.written[0] if setting.written[0] in "\"'" and number_of(value) is None else ""
+        new = new[:at] + quote + value + quote + new[at + len(setting.written) :]
     if key:
         new = new[:start] + key + new[after:]
     return None if new == setting.text else Fix(setting.line, setting.text, new, safe)

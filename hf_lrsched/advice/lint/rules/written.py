@@ -58,10 +58,12 @@ class NumberReadAsText(Rule):
         if number is None:
             return
         right = with_a_dot(setting.value)
-        sentence = (
-            f"{said} is text to YAML (an exponent needs a dot before it and a sign), which Transformers keeps, and the "
-            f"optimizer ends with a TypeError"
+        why = (
+            "for its quotes"
+            if setting.written[:1] in ("'", '"')
+            else "to YAML, as an exponent needs a dot before it and a sign"
         )
+        sentence = f"{said} is text {why}; Transformers keeps it as it is, and the optimizer ends with a TypeError"
         fix = replaced(setting, value=right, safe=True) if setting.written else None
         yield self.remark(configuration, setting, sentence, f"Write {right}", fix=fix)
 
