@@ -41,9 +41,10 @@ def lint(paths: str | Path | Iterable[str | Path], *, rules: Sequence[type[Rule]
     remarks: list[Remark] = []
     for group in configurations(files_of(paths)):
         remarks += group.unreadable
-        for configuration in group.found:
-            others = [one for one in group.found if one is not configuration]
-            remarks += judge(configuration, siblings=others, rules=rules)
+        for kin in _kin(group.found):
+            for configuration in kin:
+                others = [one for one in kin if one is not configuration]
+                remarks += judge(configuration, siblings=others, rules=rules)
     return sorted(remarks, key=lambda remark: (remark.file, remark.line, remark.rule))
 
 
@@ -54,7 +55,7 @@ def judge(
 
     Args:
         configuration: from a file (`lint` does this for each) or from plain values (`Configuration.of`).
-        siblings: the other configurations of its folder.
+        siblings: the other configurations of its folder that train the same model, for the same task, in the same way.
         rules: by default all that are listed in `RULES`.
 
     >>> run = Configuration.of({"learning_rate": 2e-4, "warmup_steps": 1000, "max_steps": 60})
@@ -63,3 +64,12 @@ def judge(
     """
     chosen = RULES if rules is None else rules
     return [remark for rule in chosen for remark in rule().judge(configuration, siblings)]
+
+
+def _kin(found: Iterable[Configuration]) -> Iterable[list[Configuration]]:
+    """The configurations of a folder by project, task, method and model."""
+    kin: dict[tuple[object, ...], list[Configuration]] = {}
+    for one in found:
+        named = one.word("model_name_or_path").rstrip("/").rpartition("/")[2]
+        kin.setdefault((one.form, one.task, one.peft.removeprefix("q"), one.parameters, named), []).append(one)
+    return kin.values()

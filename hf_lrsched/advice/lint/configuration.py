@@ -89,9 +89,9 @@ class Steps:
     at_most: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Configuration:
-    """A training configuration in Transformers' words.
+    """A training configuration in Transformers' words. Equal only to itself, so that what follows from it can be kept by it.
 
     Args:
         form: whose it is.

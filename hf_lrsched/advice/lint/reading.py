@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 
@@ -92,12 +91,13 @@ def _below(folder: Path) -> Iterator[Path]:
 
 def configurations(files: Iterable[Path]) -> Iterator[Folder]:
     """The configurations in `files`, folder by folder."""
+    known: dict[Path, _File] = {}  # a file is parsed once, however many name it
     for _, group in groupby(sorted(files, key=lambda path: path.parent), key=lambda path: path.parent):
         found: list[Configuration] = []
         unreadable: list[Remark] = []
         for path in group:
-            file = _read(path)
-            found += [_with_companions(one, path) for one in file.found]
+            file = _read(path, known)
+            found += [_with_companions(one, path, known) for one in file.found]
             if file.broken is not None:
                 unreadable.append(_remark(path, file.broken))
         yield Folder(tuple(found), tuple(unreadable))
@@ -114,9 +114,13 @@ def text_of(path: Path) -> str:
     return "" if b"\0" in data else data.decode("utf-8-sig", errors="replace")
 
 
-@lru_cache(maxsize=4096)
-def _parsed(path: Path, changed: int) -> _File:
-    text = text_of(path)
+def _read(path: Path, known: dict[Path, _File]) -> _File:
+    if path not in known:
+        known[path] = _parsed(path, text_of(path))
+    return known[path]
+
+
+def _parsed(path: Path, text: str) -> _File:
     if not _OURS.search(text):
         return _File()
     kind = KINDS.get(path.suffix.lower()) or _kind_of(text)
@@ -128,13 +132,6 @@ def _parsed(path: Path, changed: int) -> _File:
         looks = len(_LOOKS_LIKE_ONE.findall(text)) >= 2 and not _TEMPLATED.search(text)
         return _File(broken=error if looks else None)
     return _File([one for document in documents for one in read(document)])
-
-
-def _read(path: Path) -> _File:
-    try:
-        return _parsed(path, path.stat().st_mtime_ns)
-    except OSError:
-        return _File()
 
 
 def _documents(kind: str, text: str, file: str) -> list[Document]:
@@ -159,7 +156,7 @@ def _remark(path: Path, broken: Unreadable) -> Remark:
     return Remark(*CANNOT_BE_READ, "error", sentence, advice, f"{kind}'s own grammar", str(path), broken.line, broken.column)
 
 
-def _with_companions(one: Configuration, path: Path) -> Configuration:
+def _with_companions(one: Configuration, path: Path, known: dict[Path, _File]) -> Configuration:
     """A configuration with the files that it names, and what they tell of it."""
     companions: list[Configuration] = []
     missing: list[Setting] = []
@@ -171,7 +168,7 @@ def _with_companions(one: Configuration, path: Path) -> Configuration:
         if where is None:
             missing.append(one.settings[name])
         elif where != path:
-            companions += [beside for beside in _read(where).found if beside.form not in TRAINERS or name == "config"]
+            companions += [beside for beside in _read(where, known).found if beside.form not in TRAINERS or name == "config"]
     inline = one.get("deepspeed")
     if inline is not None and isinstance(inline.value, dict):
         companions += _inline(one, inline)
@@ -190,11 +187,6 @@ def _inline(one: Configuration, setting: Setting) -> list[Configuration]:
 def _found(folder: Path, name: str) -> Path | None:
     """The file of a name that is relative to `folder` or to one above it."""
     for above in [folder, *folder.absolute().parents[:_UP]]:
-        if _is_file(above / name):
+        if (above / name).is_file():
             return above / name
     return None
-
-
-@lru_cache(maxsize=65536)
-def _is_file(path: Path) -> bool:
-    return path.is_file()

@@ -41,7 +41,7 @@ class Rule(ABC):
 
     @abstractmethod
     def judge(self, configuration: Configuration, siblings: Sequence[Configuration]) -> Iterator[Remark]:
-        """What is wrong with `configuration`; `siblings` are the other ones of its folder that are linted with it."""
+        """What is wrong with `configuration`; `siblings` train the same model in the same way and folder."""
 
     def remark(
         self,

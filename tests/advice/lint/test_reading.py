@@ -188,3 +188,14 @@ def test_launchers_name_files_in_several_ways(tmp_path: Path) -> None:
     read = found(tmp_path)
     assert [one.form for one in read["run.sh"].companions] == ["deepspeed"]
     assert ([one.form for one in read["sft.yaml"].companions], read["sft.yaml"].processes) == (["accelerate"], 4)
+
+
+def test_what_is_written_between_two_looks_is_seen(tmp_path: Path) -> None:
+    written(tmp_path, {"sft.yaml": f"{TRANSFORMERS}deepspeed: ds.json\n"})
+    [before] = found(tmp_path).values()
+    written(tmp_path, {"ds.json": DEEPSPEED})
+    after = found(tmp_path)["sft.yaml"]
+    assert (len(before.missing), len(after.missing), len(after.companions)) == (1, 0, 1)
+    for steps in range(20):  # quicker than a file system's clock
+        written(tmp_path, {"sft.yaml": TRANSFORMERS.replace("warmup_steps: 100", f"warmup_steps: 1{steps:02}")})
+        assert found(tmp_path)["sft.yaml"].warmup == 100 + steps
