@@ -181,3 +181,16 @@ def test_help_has_an_example_of_each_way() -> None:
     assert done.exit_code == 0
     for example in ("presets/pretrain.yaml --examples", "--arguments_class trl.SFTConfig", "--lr_scheduler_kwargs '{"):
         assert example in done.output
+
+
+def test_auto_is_planned_with_the_default_and_said(tmp_path: Path) -> None:
+    file = tmp_path / "auto.yaml"
+    file.write_text("learning_rate: auto\nwarmup_steps: auto\nmax_steps: 500\nlr_scheduler_type: wsd\n")
+    from_file = CliRunner().invoke(plan, [str(file)])
+    typed = CliRunner().invoke(plan, ["--learning_rate", "auto", "--warmup_steps=auto", "--max_steps", "500"])
+    for said in (from_file, typed):
+        assert said.exit_code == 0
+        for name in ("learning_rate", "warmup_steps"):
+            assert f"warning: {name}: auto is decided by the recipes as a run begins" in said.output
+    wrong = CliRunner().invoke(plan, ["--learning_rate", "automatic", "--max_steps", "500"])
+    assert "invalid float value: 'automatic'" in wrong.output

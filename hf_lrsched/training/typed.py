@@ -17,6 +17,8 @@ from typing import Any, Literal, NoReturn
 
 from transformers import HfArgumentParser, TrainingArguments
 
+from .auto import AUTO
+
 DEFAULT_CLASS = "transformers.TrainingArguments"
 
 # How long an example is, in tokens; a script's words for it. The last two are a limit, which examples may fall short of.
@@ -84,9 +86,18 @@ class _Parser(HfArgumentParser):
             action.default, action.required = SUPPRESS, False
             if action.dest == "lr_scheduler_type":  # looked at later, with the nearest name
                 action.choices, action.type = None, str
+            if action.dest in AUTO:
+                action.type = _number_or_auto
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
+
+
+def _number_or_auto(typed: str) -> float | str:
+    return typed if typed == "auto" else float(typed)
+
+
+_number_or_auto.__name__ = "float"  # what argparse calls a value that it does not take
 
 
 def read_flags(words: Sequence[str], *, arguments_class: str = DEFAULT_CLASS) -> tuple[dict[str, Any], list[str]]:
@@ -123,7 +134,11 @@ def sorted_out(
     given: dict[str, Any] = {}
     others = []
     for name, value in settings.items():
-        if name in names:
+        if name in AUTO and value == "auto":
+            sentence = f"{name}: auto is decided by the recipes as a run begins, and this plan has the default; "
+            sentence += "what it would be: hf-lrsched recommend MODEL --task TASK"
+            problems.append(Problem("warning", "auto", sentence))
+        elif name in names:
             try:
                 given |= _converted(parser, name, value)
             except ValueError as error:
