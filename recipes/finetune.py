@@ -4,7 +4,8 @@
     accelerate launch recipes/finetune.py --model_name_or_path Qwen/Qwen3-0.6B --dataset_name trl-lib/Capybara
 
 Data is text, a conversation (`messages`) or `prompt` and `completion`, as TRL's SFTTrainer takes it. Every argument of
-SFTConfig works; presets/finetune.yaml holds the defaults.
+SFTConfig works; presets/finetune.yaml holds the defaults. --learning_rate auto and --warmup_steps auto are decided from
+the evidence, for this model.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@
 
 From scratch only the shape of --model_name_or_path is used (--from_scratch). Every argument of TrainingArguments works;
 presets/image_classification.yaml (from scratch), image_finetune.yaml and image_sgd.yaml hold the defaults.
+--learning_rate auto and --warmup_steps auto are decided from the evidence.
 """
 
 from __future__ import annotations

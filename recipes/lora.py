@@ -2,10 +2,10 @@
 
     accelerate launch recipes/lora.py              what pretrain.py left, on Python's documentation
     accelerate launch recipes/lora.py --model_name_or_path Qwen/Qwen3-0.6B --dataset_name trl-lib/Capybara
-
     accelerate launch recipes/lora.py --config qlora --model_name_or_path Qwen/Qwen3-8B --dataset_name trl-lib/Capybara
 
 Data as for finetune.py. Every argument of SFTConfig works; presets/lora.yaml holds the defaults, qlora.yaml those of QLoRA.
+--learning_rate auto and --warmup_steps auto are decided from the evidence, for this model and these adapters.
 """
 
 from __future__ import annotations

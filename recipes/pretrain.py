@@ -7,7 +7,9 @@
     accelerate launch recipes/pretrain.py --finish_by 6h            no number of steps: the decay starts in time, or on demand
 
 A model is made anew from the configuration that --model_name_or_path names (a Hub id or a folder); with
---continue_training from its weights. Every argument of TrainingArguments works; presets/pretrain.yaml holds the defaults.
+--continue_training from its weights. Every argument of TrainingArguments works; presets/pretrain.yaml holds the defaults,
+pretrain_400m, pretrain_2b and pretrain_30b those of other sizes, continue those of --continue_training. --learning_rate auto
+and --warmup_steps auto are decided from the evidence, for this model and length.
 """
 
 from __future__ import annotations

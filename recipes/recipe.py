@@ -166,15 +166,12 @@ def _displace(typed: dict[str, Any], argv: list[str]) -> None:
 
 def _take_auto(typed: dict[str, Any], argv: list[str]) -> tuple[str, ...]:
     """Takes each "auto" out of what was typed, as the arguments want numbers; which settings had it."""
-    auto = []
     for name in AUTO:
-        at = argv.index(f"--{name}") if f"--{name}" in argv[:-1] else None
-        if str(typed.get(name) if at is None else argv[at + 1]) == "auto":
-            auto.append(name)
-            del argv[len(argv) if at is None else at : len(argv) if at is None else at + 2]
-        if name in auto or typed.get(name) == "auto":
-            typed.pop(name, None)
-    return tuple(auto)
+        if f"--{name}" in argv[:-1]:
+            at = argv.index(f"--{name}")
+            typed[name] = argv[at + 1]
+            del argv[at : at + 2 if typed[name] == "auto" else at]  # a number stays, and wins
+    return tuple(name for name in AUTO if typed.get(name) == "auto" and typed.pop(name))
 
 
 def _check_processes(args: TrainingArguments) -> None:
