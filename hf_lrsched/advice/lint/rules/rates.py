@@ -34,11 +34,17 @@ _DEFAULT = 5e-5  # TrainingArguments.learning_rate, transformers 5.23.0
 
 
 def question_of(configuration: Configuration) -> Question | None:
-    """What one would ask for the configuration's learning rate; None where task, method or optimizer are not known."""
+    """What one would ask for the configuration's learning rate; None where task or method are not known, and not for Adam."""
     peft = configuration.peft
     if _SPECIAL.search(configuration.word("model_name_or_path")):
         return None
-    if configuration.task not in TASKS or not (peft == "full" or peft in PEFT_TYPES) or configuration.unknown("optim"):
+    optimizer = optimizer_of(configuration.word("optim") or "adamw")
+    if (
+        optimizer != "adamw"
+        or configuration.task not in TASKS
+        or not (peft == "full" or peft in PEFT_TYPES)
+        or configuration.unknown("optim")
+    ):
         return None
     rank, alpha = configuration.number("r"), configuration.number("alpha")
     return Question(
@@ -48,7 +54,7 @@ def question_of(configuration: Configuration) -> Question | None:
         r=int(rank) if rank and rank >= 1 else None,
         alpha=alpha if alpha and alpha > 0 else None,
         rslora=bool(configuration.value("rslora")),
-        optimizer=optimizer_of(configuration.word("optim") or "adamw"),
+        optimizer=optimizer,
     )
 
 
@@ -112,7 +118,7 @@ class RateOutsideBand(Rule):
     def judge(self, configuration: Configuration, siblings: Sequence[Configuration]) -> Iterator[Remark]:
         """Needs task and method; the size where it is known."""
         found = _asked(configuration)
-        if found is None or RateOfFullTuning.fires(configuration):
+        if found is None or RateOfFullTuning.fires(configuration) or RateOfSFTInRL.fires(configuration):
             return
         setting, rate, question, advised = found
         low, high = advised.low or 0.0, advised.high or math.inf
@@ -228,12 +234,16 @@ class RateOfSFTInRL(Rule):
         "hello-agents pull request 771: GRPO at 5e-5 took GSM8K from 57 % to 2.4 %, and 1e-6 was fine",
     )
 
+    @staticmethod
+    def fires(configuration: Configuration) -> bool:
+        """Whether all parameters learn by reinforcement at a rate at which they were seen to collapse."""
+        question, rate = question_of(configuration), configuration.number("learning_rate")
+        return question is not None and (question.task, question.peft) == ("rl", None) and (rate or 0.0) >= _COLLAPSES
+
     def judge(self, configuration: Configuration, siblings: Sequence[Configuration]) -> Iterator[Remark]:
         """Of all parameters by the value; of any where LLaMA-Factory's file leaves the Trainer's default."""
         setting, rate = configuration.get("learning_rate"), configuration.number("learning_rate")
-        all_of_it = configuration.task == "rl" and configuration.peft == "full"
-        adam = optimizer_of(configuration.word("optim") or "adamw") == "adamw"
-        if setting and rate and rate >= _COLLAPSES and all_of_it and adam:
+        if setting and rate and self.fires(configuration):
             sentence = (
                 f"{said(setting, rate)} is a rate for supervised fine-tuning: GRPO of all parameters collapsed at "
                 f"{_COLLAPSES:g} (GSM8K 57 % to 2.4 %), and 1e-6 was fine"

@@ -94,7 +94,7 @@ class WarmupMostOfRun(Rule):
         """Needs a share, or steps and the run's length."""
         run, warmup, setting = configuration.steps, configuration.warmup, warmup_setting(configuration)
         share = configuration.warmup_share
-        known = share if run is None or warmup is None else warmup / run.total
+        known = share if share is not None or run is None or warmup is None else warmup / run.total
         if setting is None or known is None or not HALF < known < 1.0 or not _judged(configuration):
             return
         of = f" ({warmup:g} of {run.total} steps: {run.how})" if run is not None and warmup is not None else ""

@@ -1,0 +1,146 @@
+"""The files beside a configuration, and siblings in its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .folder import remarks, sentences
+
+SFT = "per_device_train_batch_size: 4\nlearning_rate: 2.0e-5\n"
+SFT += "num_train_epochs: 3\nlr_scheduler_type: cosine\ndeepspeed: ds.json\n"
+
+
+def deepspeed(**blocks: Any) -> str:
+    return json.dumps({"zero_optimization": {"stage": 3}, "train_micro_batch_size_per_gpu": "auto", **blocks}, indent=1)
+
+
+def scheduler(kind: str) -> str:
+    return deepspeed(scheduler={"type": kind, "params": {"warmup_num_steps": "auto"}})
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "told"),
+    [
+        ("WarmupDecayLR", "cosine", "error"),
+        ("WarmupDecayLR", "linear", None),
+        ("WarmupLR", "constant_with_warmup", None),
+        ("WarmupCosineLR", "cosine", None),
+        ("OneCycle", "cosine", "error"),
+        ("WarmupLR", None, "warning"),  # nobody asked for Trainer's linear
+        ("WarmupDecayLR", None, None),
+    ],
+)
+def test_deepspeeds_schedule_is_told_where_it_has_another_shape(
+    tmp_path: Path, kind: str, asked: str | None, told: str
+) -> None:
+    own = f"lr_scheduler_type: {asked}" if asked else "weight_decay: 0.0"
+    files = {"sft.yaml": SFT.replace("lr_scheduler_type: cosine", own), "ds.json": scheduler(kind)}
+    found = remarks(tmp_path, files, "LR008")
+    assert [one.level for one in found] == ([told] if told else [])
+    if found:
+        assert f"the run follows DeepSpeed's {kind} (ds.json:" in found[0].sentence
+
+
+def test_a_file_without_a_schedule_of_its_own_is_fine(tmp_path: Path) -> None:
+    assert sentences(tmp_path, {"sft.yaml": SFT, "ds.json": deepspeed()}, "LR008") == []
+
+
+@pytest.mark.parametrize(
+    ("block", "rules"),
+    [
+        ({"optimizer": {"type": "AdamW", "params": {"lr": 1e-4}}}, ["LR027"]),
+        ({"optimizer": {"type": "AdamW", "params": {"lr": 2e-5, "weight_decay": "auto"}}}, []),
+        ({"optimizer": {"type": "AdamW", "params": {"lr": "auto"}}}, []),
+        ({"train_micro_batch_size_per_gpu": 8}, ["LR027"]),
+        ({"train_micro_batch_size_per_gpu": 4}, []),
+        ({"gradient_accumulation_steps": 2}, []),  # Trainer's default is not in the file
+    ],
+)
+def test_numbers_that_both_write_down_must_agree(tmp_path: Path, block: dict[str, Any], rules: list[str]) -> None:
+    found = remarks(tmp_path, {"sft.yaml": SFT, "ds.json": deepspeed(**block)}, "LR027")
+    assert [one.rule for one in found] == rules
+
+
+ACCELERATE = "compute_environment: LOCAL_MACHINE\nmixed_precision: bf16\ndistributed_type: {kind}\nnum_processes: {count}\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "machines", "level"),
+    [
+        ('"NO"', 8, 1, "warning"),
+        ("NO", 8, 1, "warning"),  # False to YAML
+        ('"NO"', 1, 1, None),
+        ("MULTI_GPU", 8, 1, "note"),
+        ("FSDP", 1, 1, None),
+        ('"NO"', 2, 2, "note"),
+    ],
+)
+def test_processes_that_contradict_their_file_are_a_fault(
+    tmp_path: Path, kind: str, count: int, machines: int, level: str | None
+) -> None:
+    text = ACCELERATE.format(kind=kind, count=count) + f"num_machines: {machines}\n"
+    found = remarks(tmp_path, {"accelerate.yaml": text}, "LR012")
+    assert [one.level for one in found] == ([level] if level else [])
+
+
+def test_a_missing_file_is_a_fault_where_its_folder_is_here(tmp_path: Path) -> None:
+    files = {"configs/ds_z3.json": deepspeed(), "train/sft.yaml": SFT.replace("ds.json", "configs/ds_z33.json")}
+    [found] = remarks(tmp_path, files, "LR021")
+    assert found.level == "warning"
+    assert found.advice == "Did you mean ds_z3.json?"
+
+
+def test_a_missing_file_of_a_folder_that_is_not_here_is_worth_knowing(tmp_path: Path) -> None:
+    for name in ("deepspeed_configs/zero1.json", "/somewhere/zero1.json"):
+        [found] = remarks(tmp_path, SFT.replace("ds.json", name), "LR021")
+        assert found.level == "note"
+
+
+def test_a_file_that_is_found_further_up_is_not_missing(tmp_path: Path) -> None:
+    files = {"ds/z3.json": deepspeed(), "a/b/c/sft.yaml": SFT.replace("ds.json", "ds/z3.json")}
+    assert sentences(tmp_path, files, "LR021") == []
+
+
+# Siblings
+
+
+def lora(rate: str, **more: Any) -> str:
+    words = {"base_model": "Qwen/Qwen3-8B", "adapter": "lora", "micro_batch_size": 2, "num_epochs": 1, "sequence_len": 512}
+    return "".join(f"{name}: {value}\n" for name, value in {**words, "learning_rate": rate, **more}.items())
+
+
+def odd(folder: Path, files: dict[str, str]) -> list[str]:
+    return [Path(found.file).name for found in remarks(folder, files, "LR015")]
+
+
+def test_the_odd_one_of_a_folder_is_told_once(tmp_path: Path) -> None:
+    files = {f"{name}.yaml": lora("0.0002") for name in "abc"}
+    assert odd(tmp_path, {**files, "low.yaml": lora("0.00001")}) == ["low.yaml"]
+    (tmp_path / "low.yaml").unlink()
+    assert odd(tmp_path, {**files, "high.yaml": lora("0.003")}) == ["high.yaml"]
+
+
+def test_of_two_the_higher_is_told(tmp_path: Path) -> None:
+    assert odd(tmp_path, {"a.yaml": lora("0.0002"), "b.yaml": lora("0.00001")}) == ["a.yaml"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lora("0.00002"),  # ten times, and no more
+        lora("0.00001", base_model="Qwen/Qwen3-0.6B"),
+        lora("0.00001", adapter=""),
+        lora("0.00001", rl="dpo"),
+        lora("0.00001", optimizer="muon"),
+    ],
+)
+def test_files_for_something_else_may_differ(tmp_path: Path, other: str) -> None:
+    assert odd(tmp_path, {"a.yaml": lora("0.0002"), "b.yaml": other}) == []
+
+
+def test_files_of_other_folders_may_differ(tmp_path: Path) -> None:
+    assert odd(tmp_path, {"a/x.yaml": lora("0.0002"), "b/x.yaml": lora("0.00001")}) == []
