@@ -11,6 +11,8 @@ import pytest
 import hf_lrsched
 from hf_lrsched.advice import presets
 from hf_lrsched.advice.presets import OPTIMISATION, find, preset, recipes, shipped
+from hf_lrsched.advice.question import Question, optimizer_of
+from hf_lrsched.advice.settings import choice
 
 NAMES = [one.name for one in shipped()]
 every_preset = pytest.mark.parametrize("name", NAMES)
@@ -133,3 +135,16 @@ def test_no_recipes_at_all_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(presets, "_PLACES", (tmp_path / "a", tmp_path / "b"))
     with pytest.raises(ValueError, match=r"the recipes are in neither .*; install hf-lrsched again"):
         recipes()
+
+
+@every_preset
+def test_schedule_warm_up_and_weight_decay_are_those_that_are_advised(name: str) -> None:
+    made, one = preset(name), find(name)
+    question = Question(one.task, one.peft, optimizer=optimizer_of(str(made.get("optim", "adamw"))))
+    chosen = {of: choice(of, question) for of in ("schedule", "weight_decay", "warmup")}
+    assert chosen["schedule"] is not None
+    assert chosen["weight_decay"] is not None
+    assert made["lr_scheduler_type"] == chosen["schedule"].value
+    assert made["weight_decay"] == chosen["weight_decay"].value
+    rise = made.get("warmup_steps", made["lr_scheduler_kwargs"].get("rise", 0))
+    assert rise == (0 if chosen["warmup"] is None else chosen["warmup"].value)
