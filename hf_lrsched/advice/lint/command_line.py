@@ -14,7 +14,7 @@ from typing import Any
 
 from .configuration import UNKNOWN, Configuration, Setting
 from .document import Document, Text, number_of
-from .forms.form import count_of, task_of
+from .forms.form import ORPO, count_of, task_of
 from .forms.llamafactory import LlamaFactory
 from .forms.transformers import Transformers, continued
 from .shell import Word, commands
@@ -50,7 +50,7 @@ def _training(command: Sequence[Word], lines: tuple[str, ...], file: str) -> Con
         return None
     read = reader.read(document)
     settings = {name: _typed(found) for name, found in read.settings.items()}
-    task = read.task or continued(task_of(verb or script), document)
+    task = "" if ORPO.search((verb or script).lower()) else read.task or continued(task_of(verb or script), document)
     for own, name in _LAUNCHERS_FILES.items():
         if own in launched:
             settings.setdefault(name, replace(launched[own], name=name))

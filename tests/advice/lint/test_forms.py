@@ -99,6 +99,8 @@ def edited(text: str, old: str, new: str) -> Configuration:
         (AXOLOTL, "adapter: lora", "adapter: lora\nrl: dpo", "preference", "lora"),
         (AXOLOTL, "adapter: lora", "adapter: lora\nrl: grpo", "rl", "lora"),
         (AXOLOTL, "adapter: lora", "adapter: lora\nrl: novel", "", "lora"),
+        (AXOLOTL, "adapter: lora", "adapter: lora\nrl: orpo", "", "lora"),
+        (LLAMAFACTORY, "stage: sft", "stage: dpo\npref_loss: orpo", "", "lora"),
         (AXOLOTL, "adapter: lora", "adapter: lora\nrl: ${RL}", "", "lora"),
         (AXOLOTL, "adapter: lora", "adapter: lora\nreward_model: true", "reward", "lora"),
         (AXOLOTL, "datasets:", "pretraining_dataset:", "continue", "lora"),
@@ -130,6 +132,7 @@ def test_task_and_method(text: str, old: str, new: str, task: str, peft: str) ->
 def test_a_path_says_the_task_where_the_keys_do_not() -> None:
     assert one(TRANSFORMERS, "recipes/model-8b/cpt/config.yaml").task == "continue"
     assert one(DPO, "recipes/sft/config.yaml").task == "preference"
+    assert one(DPO, "recipes/orpo/config.yaml").task == ""  # neither DPO's rates nor fine-tuning's
 
 
 def test_axolotl_puts_in_a_schedule_and_a_warmup() -> None:

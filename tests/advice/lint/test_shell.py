@@ -94,6 +94,7 @@ def test_any_text_is_split(text: str) -> None:
     [
         ("trl sft --learning_rate 2e-5 --model_name_or_path m", "trl", "sft"),
         ("trl dpo --config dpo.yaml --learning_rate 1e-6", "trl", "preference"),
+        ("trl orpo --learning_rate 5e-6 --max_prompt_length 512 --num_train_epochs 1", "trl", ""),
         ("accelerate launch train.py --use_peft --learning_rate 1e-4 --lr_scheduler_type cosine", "trl", ""),
         ("python run_clm.py --learning_rate 1e-4 --num_train_epochs 1 --output_dir o", "transformers", ""),
         ("torchrun dpo.py --learning_rate 1e-4 --num_train_epochs 1 --output_dir o", "transformers", "preference"),

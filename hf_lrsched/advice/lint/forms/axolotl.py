@@ -16,7 +16,7 @@ from ..document import Document
 from .form import Reader, size_of
 
 _TASKS = {
-    **dict.fromkeys(("dpo", "ipo", "kto", "orpo", "simpo", "bco"), "preference"),
+    **dict.fromkeys(("dpo", "ipo", "kto", "simpo", "bco"), "preference"),
     **dict.fromkeys(("grpo", "gdpo", "ebft", "ppo"), "rl"),
 }
 _OWN = ("micro_batch_size", "sequence_len", "datasets", "pretraining_dataset", "val_set_size", "dataset_prepared_path", "rl")

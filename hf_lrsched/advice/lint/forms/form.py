@@ -18,7 +18,7 @@ _SIZE_IN_CODE = re.compile(r"_(0_5|0_6|1_5|1_7|\d+)([bm])(?![a-z0-9])")  # qwen2
 _SCALE = {"b": 1e9, "m": 1e6}
 
 PATH_WORDS: tuple[tuple[str, str], ...] = (
-    ("(?:dpo|kto|orpo|ipo|simpo|cpo|bco)", "preference"),
+    ("(?:dpo|kto|ipo|simpo|cpo|bco)", "preference"),
     ("(?:grpo|ppo|rloo|rlvr|reinforce)", "rl"),
     ("(?:reward|rm|prm|reward_modeling)", "reward"),
     ("(?:cpt|continued?[_-]?pre-?training|continual[_-]?pre-?training)", "continue"),
@@ -29,6 +29,11 @@ PATH_WORDS: tuple[tuple[str, str], ...] = (
 
 
 _NO_LANGUAGE = re.compile(r"image|speech|audio|vision|protein|music")
+
+
+ORPO = re.compile(r"(?<![a-z0-9])orpo(?![a-z])")
+"""Preference tuning with fine-tuning's loss within it: its rates (alignment-handbook's zephyr-141b: 5e-6) are neither's, so its
+task is unknown."""
 
 
 class Reader(ABC):

@@ -21,7 +21,7 @@ _STAGES = {
     "rm": "reward",
     "ppo": "rl",
     "pt": "continue",
-    **dict.fromkeys(("dpo", "kto", "orpo", "simpo"), "preference"),
+    **dict.fromkeys(("dpo", "kto"), "preference"),
 }
 _OPTIMIZERS = ("galore", "apollo", "badam", "muon", "adam_mini")
 _OWN = ("finetuning_type", "template", "cutoff_len", "dataset_dir", "stage", "max_samples")
@@ -79,6 +79,8 @@ class LlamaFactory(Reader):
 
 def _task(document: Document) -> str:
     stage = document.text("stage").lower()
+    if document.text("pref_loss").lower() == "orpo":
+        return ""
     return _STAGES.get(stage, "") if stage else "sft" if "train_dataset" in document else ""
 
 

@@ -15,7 +15,7 @@ from ..configuration import Setting, Steps
 from ..document import Document
 from .form import Reader, count_of, size_in_code, size_of
 
-_LOSSES = (("dpo|rso|simpo|kto|orpo", "preference"), ("ppo|grpo", "rl"))
+_LOSSES = (("dpo|rso|simpo|kto", "preference"), ("ppo|grpo", "rl"))
 
 
 class Torchtune(Reader):

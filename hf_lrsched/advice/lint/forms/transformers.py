@@ -6,13 +6,14 @@ What a script of somebody's own adds in Python is unknown: a full fine-tuning is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ....schedules.catalogue import CATALOGUE
 from ..configuration import Configuration, Form, Setting
 from ..document import Document
-from .form import Reader, size_of, task_of
+from .form import ORPO, Reader, size_of, task_of
 from .names import ANY_TRL, TRAINING_ARGUMENTS, TRL, UNMISTAKABLE
 
 _STOCK = frozenset(["constant"])  # ours too, but Transformers' under that name
@@ -100,6 +101,8 @@ def _is_ours(read: Configuration) -> bool:
 
 
 def _task(document: Document) -> str:
+    if any(ORPO.search(part.lower()) for part in re.split(r"[/\\]", document.file)[-3:]):
+        return ""
     for task in ("rl", "preference", "reward"):
         if sum(key in TRL[task] for key in document.entries) >= 1:
             return task
