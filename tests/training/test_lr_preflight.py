@@ -32,7 +32,7 @@ from hf_lrsched.training.lint import configuration
 from hf_lrsched.training.preflight import preflight
 from hf_lrsched.training.resume import WORDS
 
-from .running import arguments, lrs, running, said
+from .running import arguments, lrs, running, said, two_processes
 from .test_facts import llama
 from .test_trainer import PEAK, tiny
 
@@ -94,6 +94,14 @@ def test_an_error_stops_the_training_before_its_first_step(tmp_path: Path) -> No
     with pytest.raises(ValueError, match=r"the run is not begun: the warm-up takes 100 steps.*ignore=\['LR001'\]"):
         made.train()
     assert lrs(made) == []
+
+
+def test_two_processes_are_not_begun_together(tmp_path: Path) -> None:
+    two_processes(tmp_path, "preflight")
+    one, other = (json.loads((tmp_path / f"preflight-{rank}.json").read_text()) for rank in (0, 1))
+    assert one == other
+    assert (one["processes"], one["steps"]) == (2, 0)
+    assert one["error"].startswith("the run is not begun: the warm-up takes 100 steps")
 
 
 def test_a_warning_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

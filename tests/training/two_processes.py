@@ -1,5 +1,5 @@
-"""Runs in two processes each: open-ended ones, of which one alone is told to cool down, a range test before a training, and
-runs that diverge.
+"""Runs in two processes each: open-ended ones, of which one alone is told to cool down, a range test before a training,
+runs that diverge, and one that is not begun.
 
 The processes are forked from this one, which has imported everything; test_cooldown.py, test_sweep.py and others start it:
 `python -m tests.training.two_processes FOLDER CASE...`.
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from hf_lrsched import Checkpoints, CooldownCallback, LRRecorder, LRWatch, find_lr, read_history
+from hf_lrsched import Checkpoints, CooldownCallback, LRPreflight, LRRecorder, LRWatch, find_lr, read_history
 from hf_lrsched import train as rescued
 
 from .forked import in_two
@@ -82,7 +82,22 @@ def rescue(case: str, rank: int, folder: Path) -> None:
     (folder / f"{case}-{rank}.json").write_text(json.dumps(said))
 
 
+def preflight(case: str, rank: int, folder: Path) -> None:
+    """A training that is not begun, as the first process finds its warm-up longer than the run."""
+    words = {"max_steps": 4, "warmup_steps": 100, "lr_scheduler_type": "cosine"}
+    made = running(arguments(folder / case, **words), LRPreflight(on_error="stop"))
+    said: dict[str, Any] = {"error": ""}
+    try:
+        made.train()
+    except ValueError as error:
+        said = {"error": str(error)}
+    said |= {"processes": made.args.world_size, "steps": made.state.global_step}
+    (folder / f"{case}-{rank}.json").write_text(json.dumps(said))
+
+
 def train(case: str, rank: int, folder: Path) -> None:
+    if case == "preflight":
+        return preflight(case, rank, folder)
     if case == "found":
         return test_first(case, rank, folder)
     if case == "watched":
