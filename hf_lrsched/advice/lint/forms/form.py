@@ -32,8 +32,7 @@ _NO_LANGUAGE = re.compile(r"image|speech|audio|vision|protein|music")
 
 
 ORPO = re.compile(r"(?<![a-z0-9])orpo(?![a-z])")
-"""Preference tuning with fine-tuning's loss within it: its rates (alignment-handbook's zephyr-141b: 5e-6) are neither's, so its
-task is unknown."""
+"""Preference tuning with fine-tuning's loss within it. Its rates (zephyr-141b: 5e-6) are neither's: its task is unknown."""
 
 
 class Reader(ABC):
