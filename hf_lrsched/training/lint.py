@@ -105,15 +105,13 @@ class LRPreflight(TrainerCallback):
                 if one.level != "note":
                     _log(state, one)
         if self.on_error == "stop":
-            wrong = agreed(lambda: [said(one) for one in self.remarks if one.level == "error"])
+            wrong = agreed(lambda: [(one.rule, said(one)) for one in self.remarks if one.level == "error"])
             if wrong:
+                rules = ", ".join(repr(rule) for rule in sorted({rule for rule, _ in wrong}))
                 raise ValueError(
-                    f"the run is not begun: {'; '.join(wrong)}. LRPreflight(on_error='warn') would begin it, "
-                    f"and ignore=[{self._ids()}] keeps quiet what is meant"
+                    f"the run is not begun: {'; '.join(sentence for _, sentence in wrong)}. "
+                    f"LRPreflight(on_error='warn') would begin it, and ignore=[{rules}] keeps quiet what is meant"
                 )
-
-    def _ids(self) -> str:
-        return ", ".join(repr(rule) for rule in sorted({one.rule for one in self.remarks if one.level == "error"}))
 
     def _found(self, args: TrainingArguments, state: TrainerState, about: dict[str, Any]) -> list[Remark]:
         try:
