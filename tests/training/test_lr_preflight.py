@@ -38,7 +38,7 @@ from .test_trainer import PEAK, tiny
 
 LONG = {"max_steps": 4, "warmup_steps": 100, "lr_scheduler_type": "cosine"}
 SENTENCE = (
-    "the warm-up takes 100 steps and the run has 4 (the run itself), so the learning rate reaches 3 % of its peak, 0.0003 "
+    "the warm-up takes 100 steps and the run has 4, so the learning rate reaches 3 % of its peak, 0.0003 "
     "in place of 0.01, and never decays"
 )
 

@@ -9,13 +9,14 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ....schedules.lengths import default_warmup
-from ..configuration import OURS, WITHOUT_WARMUP, Configuration, Setting
+from ..configuration import OURS, WITHOUT_WARMUP, Configuration, Setting, Steps
 from ..remark import Remark
 from ..rule import Example, Rule
 from .mending import removed, replaced
 
 # Files of scripts that keep arguments of their own, among them warmup_ratio, name one of these (recipes.md section 2.1: OI).
 _OWN_SCRIPT = frozenset({"with_tracking", "checkpointing_steps", "max_train_steps", "num_warmup_steps", "use_slow_tokenizer"})
+THE_RUN_ITSELF = "the run itself"  # `Configuration.of`
 HALF = 0.5  # recipes.md section 4, LR002: all ten full.yaml of litgpt's config_hub/finetune warm up for longer
 _TRANSFORMERS_5 = ("transformers", "trl", "hf_lrsched")  # LLaMA-Factory 0.9.5 takes Transformers 4.55 to 5.6, and reads it
 
@@ -47,7 +48,13 @@ def _shorter(configuration: Configuration, setting: Setting) -> tuple[str, str]:
     if setting.name == "warmup_ratio" or run is None:
         return "0.05", f"{setting.key}: 0.05"
     steps = round(default_warmup(run.total))
-    return str(steps), f"{setting.key}: {steps} (5 %, at least 100 steps, at most 10 %)"
+    why = "5 %, at least 100 steps, at most 10 %" if steps else "a tenth of the run is no step"
+    return str(steps), f"{setting.key}: {steps} ({why})"
+
+
+def _counted(run: Steps) -> str:
+    """How a run's steps come about, in brackets; nothing where the run itself says them."""
+    return "" if run.how == THE_RUN_ITSELF else f" ({run.how})"
 
 
 class WarmupLongerThanRun(Rule):
@@ -70,7 +77,7 @@ class WarmupLongerThanRun(Rule):
         reached = configuration.effective_peak or 0.0
         most = "at most " if run.at_most else ""
         sentence = (
-            f"the warm-up takes {warmup:g} steps and the run has {most}{run.total} ({run.how}), so the learning rate "
+            f"the warm-up takes {warmup:g} steps and the run has {most}{run.total}{_counted(run)}, so the learning rate "
             f"reaches {most}{_peak(configuration, reached)}, and never decays"
         )
         value, words = _shorter(configuration, setting)
@@ -97,7 +104,7 @@ class WarmupMostOfRun(Rule):
         known = share if share is not None or run is None or warmup is None else warmup / run.total
         if setting is None or known is None or not HALF < known < 1.0 or not _judged(configuration):
             return
-        of = f" ({warmup:g} of {run.total} steps: {run.how})" if run is not None and warmup is not None else ""
+        of = f" ({warmup:g} of {run.total} steps{_counted(run)})" if run is not None and warmup is not None else ""
         least = "at least " if run is not None and run.at_most else ""
         sentence = f"the warm-up is {least}{known:.0%} of the run{of}, more than half, so little is trained near the peak"
         value, words = _shorter(configuration, setting)
