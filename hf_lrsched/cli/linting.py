@@ -121,7 +121,7 @@ def _said(paths: Sequence[Path], rules: Sequence[type[Rule]], *, broken: bool = 
     from ..advice.lint.suppressing import heard
 
     try:
-        found = judged(list(paths), rules=rules)
+        found = judged(list(paths), rules=rules, comments=False)
     except FileNotFoundError as error:
         raise click.UsageError(str(error)) from error
     return heard([remark for remark in found if broken or remark.rule != "LR000"])

@@ -303,6 +303,15 @@ def test_a_scheduler_that_is_shorter_than_the_run_is_told(tmp_path: Path) -> Non
         assert behind in remark.sentence
 
 
+def test_torchs_one_cycle_in_a_resumed_run_is_told(tmp_path: Path) -> None:
+    optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=PEAK)
+    scheduler = OneCycleLR(optimizer, PEAK, total_steps=20)
+    assert judge(own(tmp_path, scheduler, optimizer)) == []
+    made: Any = Trainer(model=tiny(), args=arguments(tmp_path, max_steps=20), optimizers=(optimizer, scheduler))
+    made.state.global_step = 10
+    assert [remark.rule for remark in judge(known(made, optimizer=optimizer, lr_scheduler=scheduler))] == ["LR026"]
+
+
 def test_a_scheduler_of_the_runs_length_or_of_none_is_told_nothing(tmp_path: Path) -> None:
     optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=PEAK)
     for scheduler in (get_cosine_schedule_with_warmup(optimizer, 0, 20), StepLR(optimizer, 5)):

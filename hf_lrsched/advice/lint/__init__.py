@@ -14,11 +14,14 @@ from .reading import configurations, files_of
 from .remark import Fix, Remark
 from .rule import Example, Rule
 from .rules import RULES
+from .suppressing import heard
 
 __all__ = ["RULES", "Configuration", "Example", "Fix", "Remark", "Rule", "Setting", "Steps", "judge", "lint"]
 
 
-def lint(paths: str | Path | Iterable[str | Path], *, rules: Sequence[type[Rule]] | None = None) -> list[Remark]:
+def lint(
+    paths: str | Path | Iterable[str | Path], *, rules: Sequence[type[Rule]] | None = None, comments: bool = True
+) -> list[Remark]:
     """What is wrong with the training configurations in files and folders, by file and line.
 
     Args:
@@ -26,6 +29,7 @@ def lint(paths: str | Path | Iterable[str | Path], *, rules: Sequence[type[Rule]
             shell scripts that start a training, of Transformers, TRL, axolotl, LLaMA-Factory, torchtune, litgpt,
             DeepSpeed, accelerate and this project.
         rules: by default all that are listed in `RULES`.
+        comments: whether a rule is kept quiet where a comment asks for it, as ``# lr-lint: ignore[LR003]`` (`suppressing`).
 
     Raises:
         FileNotFoundError: for a path that is not there.
@@ -45,7 +49,8 @@ def lint(paths: str | Path | Iterable[str | Path], *, rules: Sequence[type[Rule]
             for configuration in kin:
                 others = [one for one in kin if one is not configuration]
                 remarks += judge(configuration, siblings=others, rules=rules)
-    return sorted(remarks, key=lambda remark: (remark.file, remark.line, remark.rule))
+    found = sorted(remarks, key=lambda remark: (remark.file, remark.line, remark.rule))
+    return heard(found)[0] if comments else found
 
 
 def judge(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_lrsched.advice.lint import Remark
+from hf_lrsched.advice.lint import Remark, lint
 from hf_lrsched.advice.lint.suppressing import heard
 
 
@@ -50,6 +50,13 @@ def test_a_rule_is_kept_quiet(text: str, tmp_path: Path) -> None:
 )
 def test_another_line_or_rule_is_not(text: str, tmp_path: Path) -> None:
     assert kept(tmp_path, text)
+
+
+def test_lint_obeys_unless_told_otherwise(tmp_path: Path) -> None:
+    text = "max_steps: 60\nlr_scheduler_type: cosine\nwarmup_steps: 1000  # lr-lint: ignore[LR001, LR020]\n"
+    (tmp_path / "a.yaml").write_text(text)
+    assert lint(tmp_path) == []
+    assert [found.rule for found in lint(tmp_path, comments=False)] == ["LR001", "LR020"]
 
 
 def test_what_is_in_no_file_is_heard() -> None:
