@@ -283,8 +283,9 @@ def test_a_rate_of_full_tuning_under_lora_is_told(tmp_path: Path, caplog: pytest
 # Schedulers that a script has made
 
 
-def own(folder: Path, scheduler: Any, optimizer: Any) -> Any:
+def own(folder: Path, scheduler: Any, optimizer: Any, *, step: int = 0) -> Any:
     made: Any = Trainer(model=tiny(), args=arguments(folder, max_steps=20), optimizers=(optimizer, scheduler))
+    made.state.global_step = step
     return known(made, optimizer=optimizer, lr_scheduler=scheduler)
 
 
@@ -307,9 +308,7 @@ def test_torchs_one_cycle_in_a_resumed_run_is_told(tmp_path: Path) -> None:
     optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=PEAK)
     scheduler = OneCycleLR(optimizer, PEAK, total_steps=20)
     assert judge(own(tmp_path, scheduler, optimizer)) == []
-    made: Any = Trainer(model=tiny(), args=arguments(tmp_path, max_steps=20), optimizers=(optimizer, scheduler))
-    made.state.global_step = 10
-    assert [remark.rule for remark in judge(known(made, optimizer=optimizer, lr_scheduler=scheduler))] == ["LR026"]
+    assert [remark.rule for remark in judge(own(tmp_path, scheduler, optimizer, step=10))] == ["LR026"]
 
 
 def test_a_scheduler_of_the_runs_length_or_of_none_is_told_nothing(tmp_path: Path) -> None:
