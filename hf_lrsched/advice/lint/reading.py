@@ -168,7 +168,11 @@ def _with_companions(one: Configuration, path: Path, known: dict[Path, _File]) -
         if where is None:
             missing.append(one.settings[name])
         elif where != path:
-            companions += [beside for beside in _read(where, known).found if beside.form not in TRAINERS or name == "config"]
+            named_here = [beside for beside in _read(where, known).found if beside.form not in TRAINERS or name == "config"]
+            companions += named_here
+            if one.form in TRAINERS:  # an accelerate file's own DeepSpeed file is the run's
+                theirs = [_with_companions(beside, where, known) for beside in named_here if beside.form == "accelerate"]
+                companions += [further for beside in theirs for further in beside.companions]
     inline = one.get("deepspeed")
     if inline is not None and isinstance(inline.value, dict):
         companions += _inline(one, inline)

@@ -14,6 +14,9 @@ SFT = "per_device_train_batch_size: 4\nlearning_rate: 2.0e-5\n"
 SFT += "num_train_epochs: 3\nlr_scheduler_type: cosine\ndeepspeed: ds.json\n"
 
 
+ACCELERATE = "compute_environment: LOCAL_MACHINE\nmixed_precision: bf16\ndistributed_type: {kind}\nnum_processes: {count}\n"
+
+
 def deepspeed(**blocks: Any) -> str:
     return json.dumps({"zero_optimization": {"stage": 3}, "train_micro_batch_size_per_gpu": "auto", **blocks}, indent=1)
 
@@ -45,6 +48,22 @@ def test_deepspeeds_schedule_is_told_where_it_has_another_shape(
         assert f"the run follows DeepSpeed's {kind} (ds.json:" in found[0].sentence
 
 
+def test_the_deepspeed_file_of_an_accelerate_file_is_the_runs(tmp_path: Path) -> None:
+    accelerate = ACCELERATE.format(kind="DEEPSPEED", count=8) + "deepspeed_config:\n  deepspeed_config_file: ds.json\n"
+    command = (
+        "accelerate launch --config_file acc.yaml train.py --per_device_train_batch_size 4 --learning_rate 2e-5 "
+        "--num_train_epochs 3 --lr_scheduler_type cosine\n"
+    )
+    files = {"run.sh": command, "acc.yaml": accelerate, "ds.json": scheduler("WarmupDecayLR")}
+    [said] = sentences(tmp_path, files, "LR008")
+    assert "--lr_scheduler_type: cosine is never used" in said
+
+
+def test_accelerate_files_that_name_each_other_are_read_once(tmp_path: Path) -> None:
+    start = ACCELERATE.format(kind="DEEPSPEED", count=8) + "deepspeed_config:\n  deepspeed_config_file: "
+    assert remarks(tmp_path, {"a.yaml": f"{start}b.yaml\n", "b.yaml": f"{start}a.yaml\n"}, "LR008") == []
+
+
 def test_a_file_without_a_schedule_of_its_own_is_fine(tmp_path: Path) -> None:
     assert sentences(tmp_path, {"sft.yaml": SFT, "ds.json": deepspeed()}, "LR008") == []
 
@@ -63,9 +82,6 @@ def test_a_file_without_a_schedule_of_its_own_is_fine(tmp_path: Path) -> None:
 def test_numbers_that_both_write_down_must_agree(tmp_path: Path, block: dict[str, Any], rules: list[str]) -> None:
     found = remarks(tmp_path, {"sft.yaml": SFT, "ds.json": deepspeed(**block)}, "LR027")
     assert [one.rule for one in found] == rules
-
-
-ACCELERATE = "compute_environment: LOCAL_MACHINE\nmixed_precision: bf16\ndistributed_type: {kind}\nnum_processes: {count}\n"
 
 
 @pytest.mark.parametrize(
