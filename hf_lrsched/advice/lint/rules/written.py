@@ -63,7 +63,7 @@ class NumberReadAsText(Rule):
             if setting.written[:1] in ("'", '"')
             else "to YAML, as an exponent needs a dot before it and a sign"
         )
-        sentence = f"{said} is text {why}; Transformers keeps it as it is, and the optimizer ends with a TypeError"
+        sentence = f"{said} is text {why}; Transformers keeps it as it is, and the run ends with a TypeError"
         fix = replaced(setting, value=right, safe=True) if setting.written else None
         yield self.remark(configuration, setting, sentence, f"Write {right}", fix=fix)
 
