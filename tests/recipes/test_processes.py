@@ -11,16 +11,8 @@ from transformers import TrainingArguments
 from .conftest import RECIPES, launch
 
 SHORT = (
-    "--max_steps",
-    "40",
-    "--warmup_steps",
-    "auto",
-    "--logging_steps",
-    "1",
-    "--eval_steps",
-    "40",
-    "--disable_tqdm",
-    "True",
+    *("--max_steps", "20", "--warmup_steps", "auto", "--logging_steps", "1", "--eval_steps", "20"),
+    *("--disable_tqdm", "True"),
 )
 
 
