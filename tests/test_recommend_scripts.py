@@ -222,6 +222,24 @@ def test_shipped_values_are_counted() -> None:
     assert found["ceiling by files"] == pytest.approx(8 / 9)
 
 
+def test_the_recorded_alphas_give_the_exponent() -> None:
+    alpha = script("recommend_alpha")
+    decades = alpha.bests()
+    assert decades == sorted(decades, reverse=True)
+    assert evidence()["lora-alpha"].value == pytest.approx(alpha.exponent(decades), abs=0.005)
+    for decade in decades:
+        assert f"{10**decade:.1e}".replace("e-0", "e-") in evidence()["lora-alpha"].note
+
+
+def test_the_best_lies_in_a_parabola_through_all_seeds() -> None:
+    losses: dict[str, dict[str, float | None]] = {
+        f"{at:g}": {str(seed): 2 + (at + 1.9) ** 2 + seed / 100 for seed in range(3)} for at in (-2.5, -2.25, -2, -1.75, -1.5)
+    }
+    losses["-1"] = {"0": 0.0}  # one seed alone
+    losses["-1.25"] = {"0": 0.0, "1": 0.0, "2": None}
+    assert script("recommend_alpha").best(losses) == pytest.approx(-1.9)
+
+
 @published_sweep
 def test_the_evidence_is_what_the_sweep_gives() -> None:
     found = script("bench_recommend").fitted(DATA)
