@@ -155,7 +155,7 @@ class RateOfFullTuning(Rule):
         "optimizer:\n  _component_: torch.optim.AdamW\n  lr: 2e-5\nepochs: 3\nbatch_size: 4\n",
         "model:\n  _component_: torchtune.models.mistral.lora_mistral_7b\n  lora_rank: 64\n  lora_alpha: 16\n"
         "optimizer:\n  _component_: torch.optim.AdamW\n  lr: 2e-4\nepochs: 3\nbatch_size: 4\n",
-        "torchtune recipes/configs/mistral/7B_lora.yaml: LoRA at lr: 2e-5, as 19 others of its files",
+        "torchtune recipes/configs/mistral/7B_lora.yaml: LoRA at lr: 2e-5, as 16 others of its files (0.6.1)",
     )
 
     @staticmethod

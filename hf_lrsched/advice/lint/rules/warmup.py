@@ -188,7 +188,7 @@ class WarmupIgnored(Rule):
         "sft.yaml",
         "learning_rate: 2.0e-5\nlr_scheduler_type: constant\nwarmup_steps: 100\nmax_steps: 2000\n",
         "learning_rate: 2.0e-5\nlr_scheduler_type: constant_with_warmup\nwarmup_steps: 100\nmax_steps: 2000\n",
-        "get_scheduler makes constant, reduce_lr_on_plateau and greedy without num_warmup_steps (transformers 5.23.0)",
+        "axolotl 0.19.0 examples/deepseek-v4/v4-flash-nvfp4-lora.yaml: lr_scheduler: constant with warmup_ratio: 0.1",
     )
 
     def judge(self, configuration: Configuration, siblings: Sequence[Configuration]) -> Iterator[Remark]:

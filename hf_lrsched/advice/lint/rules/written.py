@@ -37,7 +37,7 @@ class NumberReadAsText(Rule):
         "train.yaml",
         "per_device_train_batch_size: 8\nnum_train_epochs: 3\nlr_scheduler_type: linear\nlearning_rate: 6e-06\n",
         "per_device_train_batch_size: 8\nnum_train_epochs: 3\nlr_scheduler_type: linear\nlearning_rate: 6.0e-06\n",
-        "open-instruct configs/train_configs/olmo2/olmo2_1124_13b_sft.yaml: learning_rate: 6e-06",
+        "LlamaFactory issues 4014 and 4149, trl issue 1450: a learning rate written as 2e-5 that arrives as text",
     )
 
     def judge(self, configuration: Configuration, siblings: Sequence[Configuration]) -> Iterator[Remark]:
