@@ -11,10 +11,7 @@ whatever else its authors say is left out, for they tuned it on these models. Be
 own formula, which refuses four of the six families; on those it is given 3e-4. How regret is read is told in
 recommend_sweep.py.
 
-The shipped values: each entry of kind `shipped` is asked for, by task, method, size, rank, batch and steps as far as it
-says them, without all entries of its source. It is inside where low <= value <= high; no answer counts as outside.
-`ceiling` is the share that the best bands of a factor of 4 would hold if they were chosen afterwards, one for each task,
-method and half decade of sizes: what projects do to the same model is wider than 4.
+The shipped values: what recommend_shipped.py says; its ceiling is what bands chosen afterwards would hold.
 """
 
 from __future__ import annotations
@@ -22,21 +19,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-import numpy as np
 from recommend_forms import FORMS, USED, Fitting, rank_exponent
+from recommend_shipped import missed, shipped, shipped_score
 from recommend_sweep import FAMILIES, Cell, Sweep, bootstrap, published, read_sweep, scatter
 
-from hf_lrsched.advice.model import Model, read_model
-from hf_lrsched.advice.pool import WIDEST
+from hf_lrsched.advice.model import read_model
 from hf_lrsched.advice.question import Question
-from hf_lrsched.advice.recommend import Recommendation, answer, answer_from
+from hf_lrsched.advice.recommend import answer_from
 from hf_lrsched.advice.sources import Evidence, about, evidence
 
 ENTRY, AUTHORS = "lora-sweep", "tinker-cookbook"
@@ -142,108 +135,6 @@ def fitted(folder: Path) -> dict[str, Any]:
     }
 
 
-# The shipped values
-
-
-@dataclasses.dataclass(frozen=True)
-class Shipped:
-    """A value that a project ships, and what is advised without that project."""
-
-    entry: Evidence
-    value: float
-    found: Recommendation
-
-    @property
-    def inside(self) -> bool:
-        low, high = self.found.low, self.found.high
-        return low is not None and high is not None and low * 0.999 <= self.value <= high * 1.001  # both have three digits
-
-    @property
-    def width(self) -> float:
-        return math.nan if self.found.low is None or self.found.high is None else self.found.high / self.found.low
-
-    @property
-    def about(self) -> str:
-        question = self.found.question
-        return f"{question.task}{f', {question.peft}' if question.peft else ''}"
-
-
-def shipped() -> list[Shipped]:
-    entries = [entry for entry in about("learning_rate") if entry.kind == "shipped" and entry.when.get("task")]
-    return [
-        Shipped(entry, value, answer(question_of(entry), frozenset([entry.source.key])))
-        for entry in entries
-        if (value := entry.figure({})) is not None
-    ]
-
-
-def question_of(entry: Evidence) -> Question:
-    """What one would have asked, as far as the entry says it."""
-    method = entry.when.get("peft", ("none",))[0]
-    family = entry.when.get("family", ("",))[0]
-    size = _middle(entry, "parameters")
-    numbers = {name: _point(entry, name) for name in ("batch_size", "batch_tokens", "tokens")}
-    rank, steps = _point(entry, "rank"), _point(entry, "steps")
-    return Question(
-        task=entry.when["task"][0],
-        peft=None if method == "none" else method,
-        model=Model(parameters=size, family=family),
-        r=None if rank is None else int(rank),
-        optimizer=entry.when.get("optimizer", ("adamw",))[0],
-        steps=None if steps is None else int(steps),
-        **numbers,  # type: ignore[arg-type]  # three numbers by name
-    )
-
-
-def _middle(entry: Evidence, name: str) -> float | None:
-    ends = entry.when.get(name)
-    return None if ends is None else math.sqrt(ends[0] * ends[1])
-
-
-def _point(entry: Evidence, name: str) -> float | None:
-    ends = entry.when.get(name)
-    return float(ends[0]) if ends and ends[0] == ends[1] else None
-
-
-def shipped_score(values: Sequence[Shipped]) -> dict[str, Any]:
-    sound = [one for one in values if not one.entry.faulty]
-    groups: dict[str, list[Shipped]] = defaultdict(list)
-    for one in sound:
-        groups[one.about].append(one)
-    found = {"all": _counted(values), "none that is faulty": _counted(sound)}
-    return found | {about: _counted(group) for about, group in sorted(groups.items())}
-
-
-def _counted(values: Sequence[Shipped]) -> dict[str, Any]:
-    files = sum(one.entry.files for one in values)
-    widths = [one.width for one in values if not math.isnan(one.width)]
-    return {
-        "values": len(values),
-        "inside": sum(one.inside for one in values) / len(values),
-        "files": files,
-        "files inside": sum(one.entry.files * one.inside for one in values) / files,
-        "no answer": len(values) - len(widths),
-        "median width": median(widths) if widths else math.nan,
-        "widest": max(widths, default=math.nan),
-        "ceiling": _ceiling(values),
-        "ceiling by files": _ceiling(values, by_files=True),
-    }
-
-
-def _ceiling(values: Sequence[Shipped], *, by_files: bool = False) -> float:
-    groups: dict[Any, list[Shipped]] = defaultdict(list)
-    for one in values:
-        size = one.found.question.model.parameters
-        groups[one.about, size and round(2 * math.log10(size))].append(one)
-    held = total = 0.0
-    for group in groups.values():
-        lrs = np.array([one.value for one in group])
-        mass = np.array([float(one.entry.files) if by_files else 1.0 for one in group])
-        held += max(float(mass[(lrs >= low * 0.999) & (lrs <= low * WIDEST * 1.001)].sum()) for low in lrs)
-        total += float(mass.sum())
-    return held / total
-
-
 # Telling
 
 
@@ -273,14 +164,6 @@ def main() -> None:
     else:
         for name, table in told.items():
             print("\n".join(TELL[name](table)), end="\n\n")
-
-
-def missed(one: Shipped) -> dict[str, Any]:
-    question = one.found.question
-    return {
-        "id": one.entry.id, "about": one.about, "parameters": question.model.parameters, "value": one.value,
-        "low": one.found.low, "high": one.found.high, "files": one.entry.files, "faulty": one.entry.faulty,
-    }  # fmt: skip
 
 
 def _fit_lines(found: dict[str, Any]) -> list[str]:

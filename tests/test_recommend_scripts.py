@@ -183,12 +183,12 @@ def test_a_gain_that_one_family_makes_is_not_sure() -> None:
 
 
 def test_a_shipped_value_is_asked_for_as_it_says() -> None:
-    question = script("bench_recommend").question_of(evidence()["zephyr-7b-sft-qlora"])
+    question = script("recommend_shipped").question_of(evidence()["zephyr-7b-sft-qlora"])
     assert (question.task, question.peft, question.model.parameters, question.r) == ("sft", "qlora", 7e9, 16)
 
 
 def test_no_shipped_value_is_judged_by_its_own_source() -> None:
-    values = script("bench_recommend").shipped()
+    values = script("recommend_shipped").shipped()
     assert len(values) > 300
     for one in values:
         assert one.entry.source.key not in {used.evidence.source.key for used in one.found.used}
@@ -196,10 +196,10 @@ def test_no_shipped_value_is_judged_by_its_own_source() -> None:
 
 def value(lr: float, size: float, files: int = 1, band: tuple[float, float] | None = (1e-5, 4e-5)) -> Any:
     """A shipped value and the band that is advised."""
-    bench = script("bench_recommend")
+    made = script("recommend_shipped")
     low, high = band or (None, None)
     question = SimpleNamespace(task="sft", peft=None, model=SimpleNamespace(parameters=size))
-    return bench.Shipped(SimpleNamespace(files=files), lr, SimpleNamespace(low=low, high=high, question=question))
+    return made.Shipped(SimpleNamespace(files=files), lr, SimpleNamespace(low=low, high=high, question=question))
 
 
 @pytest.mark.parametrize(("lr", "inside"), [(1e-5, True), (4e-5, True), (9.9e-6, False), (4.1e-5, False)])
@@ -213,7 +213,7 @@ def test_no_answer_is_outside() -> None:
 
 def test_shipped_values_are_counted() -> None:
     values = [value(2e-5, 7e9, files=6), value(2e-4, 7e9), value(5e-5, 7e9), value(1e-3, 1e8, band=None)]
-    found = script("bench_recommend")._counted(values)
+    found = script("recommend_shipped").counted(values)
     assert found["inside"] == 0.25
     assert found["files inside"] == pytest.approx(6 / 9)
     assert found["no answer"] == 1
