@@ -287,7 +287,7 @@ def plan(
     """The schedule that `trainer` will follow, printed; None for one of Transformers' own.
 
     Decides what is "auto" for `task`, tells lengths in epochs and tokens what they are in steps, and finds the peak where
-    that is asked for. A schedule that cannot be made stops the recipe here.
+    that is asked for. A schedule that cannot be made stops the recipe here; what else is wrong is told as training begins.
     """
     args = trainer.args
     settled = decide(trainer, peak, task, tokens_per_step, 0 if open_ended else None)
@@ -298,6 +298,7 @@ def plan(
         if "learning_rate" in peak.auto:  # a resumed run, which is not tested, has it from there
             settled = settled.with_value("learning_rate", args.learning_rate, f"peak: what --find_lr found, {RANGE_TEST}")
     keep(settled, args)
+    trainer.add_callback(hf_lrsched.LRPreflight(task=task))  # tells what hf-lrsched lint would, and of the data and the model
     if args.process_index == 0 and schedule is not None:
         processes = f"{args.world_size} process{'es' * (args.world_size > 1)}"
         steps = args.max_steps if open_ended else round(schedule.total)

@@ -130,3 +130,13 @@ def test_a_second_run_leaves_the_first_alone_and_resuming_goes_on(recipe_run: Ru
 def preset(name: str) -> Path:
     """A shipped preset's file."""
     return Path(__file__).parents[2] / "recipes/presets" / f"{name}.yaml"
+
+
+def test_what_is_wrong_with_a_run_is_told_before_its_first_step(
+    recipe_run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    short = ("--max_steps", "4", "--disable_tqdm", "True", "--lr_scheduler_type", "cosine")
+    recipe_run("image_classification.py", *short, "--warmup_steps", "0")
+    assert "LR002" not in caplog.text
+    recipe_run("image_classification.py", *short, "--warmup_steps", "3")
+    assert "LR002" in caplog.text
