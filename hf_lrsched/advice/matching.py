@@ -18,7 +18,8 @@ from .sources import RANGES, Evidence
 REACH = 0.35
 FAR = 1.0  # decades beyond which it does not count at all
 SIZE_UNKNOWN = 0.5  # where the source or the question does not say it
-KIND = {"measured": 3.0, "law": 2.0, "shipped": 1.0, "rule of thumb": 1.0}
+# A law counts as one shipped figure: on eight real runs three of them disagreed by 2 to 21 times (recipes.md section 3.8).
+KIND = {"measured": 3.0, "law": 1.0, "shipped": 1.0, "rule of thumb": 1.0}
 READ = {"read": 1.0, "excerpt": 0.8, "unverified": 0.5}
 # Batch scaling is carried no further than this either way: Adam's optimum falls again beyond a critical batch (2405.14578).
 FURTHEST = 2.0
@@ -54,8 +55,8 @@ class Estimate:
 
     @property
     def fitted(self) -> bool:
-        """Whether it is computed for this very question, by a law or from a sweep."""
-        return bool(self.evidence.formula) and self.evidence.kind in ("law", "measured")
+        """Whether it is a sweep's own best, computed for this very question; laws are fitted elsewhere, and disagree."""
+        return bool(self.evidence.formula) and self.evidence.kind == "measured"
 
 
 def is_about(entry: Evidence, question: Question) -> bool:
@@ -136,9 +137,14 @@ def _decades(known: Mapping[str, float], low: float, high: float) -> float:
 
 
 def _rescaled(entry: Evidence, question: Question) -> tuple[float, str]:
-    """The factor for another batch, of what was measured or fitted at one batch."""
+    """The factor for another batch and another alpha, of what was measured or fitted at one; and the words for it."""
     if entry.kind not in ("law", "measured"):
         return 1.0, ""
+    found = [one for one in (_of_batch(entry, question), _of_alpha(entry, question)) if one is not None]
+    return math.prod(factor for factor, _ in found), "; ".join(told for _, told in found)
+
+
+def _of_batch(entry: Evidence, question: Question) -> tuple[float, str] | None:
     for name, asked in (("batch_size", question.batch_size), ("batch_tokens", question.batch_tokens)):
         at = entry.when.get(name)
         if asked and at and at[0] == at[1] and asked != at[0]:
@@ -147,4 +153,21 @@ def _rescaled(entry: Evidence, question: Question) -> tuple[float, str]:
             rule = "linear" if exponent == 1 else "square root"
             rule += f", held at {FURTHEST:g} times" if factor in (1 / FURTHEST, FURTHEST) else ""
             return factor, f"for a batch of {asked:g} instead of {at[0]:g}: x {factor:.2g} ({rule})"
-    return 1.0, ""
+    return None
+
+
+def _of_alpha(entry: Evidence, question: Question) -> tuple[float, str] | None:
+    """LoRA's best LR goes as 1 / sqrt(alpha) at one rank (``evidence/lora_sweep.yaml``, lora-alpha, on small models).
+
+    A larger alpha lowers it. A smaller one is told and not followed: a rate that is too low costs time, one too high the run.
+    """
+    at = entry.when.get("alpha")
+    if not at or question.alpha is None:
+        return None
+    rank = question.r or 1
+    mine = question.alpha * (math.sqrt(rank) if question.rslora else 1.0)
+    words = f"alpha {question.alpha:g}{f' * sqrt({rank})' if question.rslora else ''} instead of {at[0]}"
+    factor = math.sqrt(float(at[0]) / mine)
+    if factor > 1:
+        return 1.0, f"{words} may bear up to {factor:.2g} times as much, which is not followed"
+    return (max(factor, 1 / FURTHEST), f"for {words}: x {max(factor, 1 / FURTHEST):.2g}") if factor < 1 else None

@@ -17,6 +17,8 @@ from typing import Any
 _KNOWN = {
     "gpt2": 124e6, "gpt2-medium": 355e6, "gpt2-large": 774e6, "gpt2-xl": 1.56e9, "distilgpt2": 82e6,
     "bert-base-uncased": 110e6, "bert-base-cased": 108e6, "bert-large-uncased": 336e6, "distilbert-base-uncased": 66e6,
+    "deepseek-v3": 671e9, "deepseek-v3-base": 671e9, "deepseek-v3.1": 671e9, "deepseek-r1": 671e9, "kimi-k2-instruct": 1e12,
+    "kimi-k2-base": 1e12, "kimi-k2-thinking": 1e12,
     "roberta-base": 125e6, "roberta-large": 355e6, "t5-small": 60.5e6, "t5-base": 223e6, "t5-large": 738e6,
 }  # fmt: skip
 _SIZE = re.compile(r"(?<![\w.])(?:(\d+)x)?(\d+(?:\.\d+)?)([kmbt])(?![a-z])", re.IGNORECASE)

@@ -46,7 +46,7 @@ class Pooled:
 def pooled(estimates: Sequence[Estimate]) -> Pooled:
     """The value and the band of one estimate or more.
 
-    What was fitted for this very question decides the value; where nothing was, the weighted median does.
+    A sweep's own best decides the value; where there is none, the weighted median does.
     """
     weights = source_weights(estimates)
     points, mass = _points(estimates, weights)

@@ -247,12 +247,17 @@ def _rounded(found: Pooled) -> float:
 def _reason(question: Question, found: Pooled | None, used: tuple[Estimate, ...]) -> str:
     if found is None:
         return f"{_NONE} for {question.told}"
-    fitted = [one for one in used if one.fitted]
-    if fitted:
-        by = "; ".join(f"{one.evidence.source.title}: {one.value:.2g}{f' {one.how}' if one.how else ''}" for one in fitted)
-        return f"peak {_rounded(found):g}: what was fitted for {question.told} ({by})"
+    peak = f"peak {_rounded(found):g}"
+    if sweeps := [one for one in used if one.fitted]:
+        return f"{peak}: the best of a sweep, for {question.told} ({_figures(sweeps)})"
     count = f"{len(used)} figure{'s' * (len(used) > 1)} from {found.sources} source{'s' * (found.sources > 1)}"
-    return f"peak {_rounded(found):g}: the weighted median of {count} for {question.told}"
+    laws = [one for one in used if one.evidence.kind == "law"]
+    told = f"; laws that hold here: {_figures(laws)}" if laws else ""
+    return f"{peak}: the weighted median of {count} for {question.told}{told}"
+
+
+def _figures(some: list[Estimate]) -> str:
+    return "; ".join(f"{one.evidence.source.title}: {one.value:.2g}{f', {one.how}' if one.how else ''}" for one in some)
 
 
 def _disagreement(found: Pooled) -> str:

@@ -15,7 +15,7 @@ def estimate(
     lr: float, *, source: str = "one", weight: float = 1.0, files: int = 1, formula: str = "", to: float | None = None
 ) -> Estimate:
     about = Evidence(
-        f"{source}-{lr}", "learning_rate", "LR", "law" if formula else "shipped", Source(source, source, 2026), "2026",
+        f"{source}-{lr}", "learning_rate", "LR", "measured" if formula else "shipped", Source(source, source, 2026), "2026",
         value=lr, formula=formula, files=files,
     )  # fmt: skip
     return Estimate(about, lr, math.sqrt(lr * (to or lr)), to or lr, weight)
@@ -61,9 +61,9 @@ def test_the_band_goes_where_the_most_of_the_evidence_is() -> None:
     assert found.sources == 4
 
 
-def test_what_was_fitted_decides_the_value_and_the_rest_the_band() -> None:
+def test_a_sweep_decides_the_value_and_the_rest_the_band() -> None:
     shipped = [estimate(1e-4, source=name) for name in "abcdef"]
-    found = pooled([*shipped, estimate(3e-4, source="law", formula="3e-4")])
+    found = pooled([*shipped, estimate(3e-4, source="sweep", formula="3e-4")])
     assert found.value == pytest.approx(3e-4)
     assert found.low == pytest.approx(1e-4)
 

@@ -60,7 +60,8 @@ def test_a_smaller_model_takes_more() -> None:
 
 def test_laws_answer_inside_their_box_and_are_set_aside_outside() -> None:
     within = recommend("1B", task="pretrain", tokens=1e11)
-    assert "step-law" in {one.evidence.id for one in within.used if one.fitted}
+    assert "step-law" in {one.evidence.id for one in within.used}
+    assert "; laws that hold here: " in within.reasons[0]
     beyond = recommend("8B", task="pretrain", tokens=1.5e13)
     aside = {entry.id: reason for entry, reason in beyond.set_aside}
     assert aside["step-law"] == "outside its box: parameters 8B is not in 210M to 1.1B"
@@ -136,3 +137,22 @@ def test_every_choice_names_a_task_that_there_is() -> None:
     assert len(chosen) >= 10
     for entry in chosen:
         assert set(entry.when["task"]) <= set(TASKS)
+
+
+def test_a_larger_alpha_lowers_the_rate_and_a_smaller_one_is_told_and_not_followed() -> None:
+    def lr(**adapters: Any) -> float:
+        found = recommend("8B", task="lora", r=16, **adapters).learning_rate
+        assert found is not None
+        return found
+
+    usual = lr(alpha=32)
+    assert usual == lr() == lr(alpha=8)
+    assert lr(alpha=64) == pytest.approx(usual / 2**0.5, rel=0.03)
+    assert lr(alpha=32, rslora=True) == pytest.approx(usual / 2, rel=0.03)
+    assert "may bear up to 2 times as much" in recommend("8B", task="lora", r=16, alpha=8).reasons[0]
+
+
+def test_a_sweep_decides_also_where_a_law_holds_too() -> None:
+    known = recommend("8B", task="lora", hidden=4096, family="llama")
+    assert known.learning_rate == recommend("8B", task="lora").learning_rate
+    assert "law" in {one.evidence.kind for one in known.used}

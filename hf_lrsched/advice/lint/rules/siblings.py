@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from ...question import optimizer_of
 from ..configuration import Configuration
@@ -60,6 +61,7 @@ class SiblingsDisagree(Rule):
         )
 
 
+@lru_cache(maxsize=4096)  # a folder's files are compared with one another; configurations are equal where they are the same
 def _kind(configuration: Configuration) -> tuple[object, ...]:
     """What two configurations must share for their rates to be comparable; empty where it is not known."""
     model = configuration.word("model_name_or_path")

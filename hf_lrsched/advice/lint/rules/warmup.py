@@ -165,6 +165,8 @@ class WarmupUnclear(Rule):
         """Of a live run only 1.5 can be told, as its arguments hold 100.0 for 100."""
         setting = configuration.get("warmup_steps")
         number = None if setting is None else setting.number
+        if setting is not None and number is not None and configuration.form == "axolotl" and 0 < number < 1:
+            yield self._whole(configuration, setting)
         if setting is None or number is None or configuration.form not in OURS:
             return
         plain = setting.written.strip("\"'")
@@ -177,6 +179,14 @@ class WarmupUnclear(Rule):
         )
         advice = f"Write {steps} if that is meant, or a share such as 0.05"
         yield self.remark(configuration, setting, sentence, advice)
+
+    def _whole(self, configuration: Configuration, setting: Setting) -> Remark:
+        """axolotl 0.19.0, utils/schemas/config.py: ``warmup_steps: int | None``; four of its own examples have a fraction."""
+        sentence = (
+            f"{setting.key}: {setting.written} is no whole number, as axolotl wants, whose word for a share is warmup_ratio"
+        )
+        fix = replaced(setting, key="warmup_ratio", safe=True) if "warmup_ratio" not in configuration else None
+        return self.remark(configuration, setting, sentence, f"Write warmup_ratio: {setting.written}", fix=fix, level="error")
 
 
 class WarmupIgnored(Rule):

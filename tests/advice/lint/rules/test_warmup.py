@@ -130,3 +130,13 @@ def test_axolotls_constant_drops_its_warmup_too(tmp_path: Path) -> None:
 def test_no_warmup_is_no_warmup_ignored() -> None:
     one = Configuration.of({"lr_scheduler_type": "constant", "warmup_steps": 0})
     assert judge(one, rules=[WarmupIgnored]) == []
+
+
+def test_axolotls_warmup_steps_are_whole(tmp_path: Path) -> None:
+    [found] = remarks(tmp_path, f"{AXOLOTL}warmup_steps: 0.1\n", "LR011")
+    assert found.level == "error"
+    assert found.fix is not None
+    assert found.fix.new == "warmup_ratio: 0.1"
+    [found] = remarks(tmp_path, f"{AXOLOTL}warmup_steps: 0.1\nwarmup_ratio: 0.05\n", "LR011")
+    assert found.fix is None
+    assert not remarks(tmp_path, f"{AXOLOTL}warmup_steps: 10\n", "LR011")
