@@ -90,6 +90,9 @@ def shipped_score(values: Sequence[Shipped]) -> dict[str, Any]:
     for one in sound:
         groups[one.about].append(one)
     found = {"all": counted(values), "none that is faulty": counted(sound)}
+    for word in ("high", "medium", "low"):
+        if sure := [one for one in sound if one.found.confidence == word]:
+            found[f"confidence {word}"] = counted(sure)
     return found | {about: counted(group) for about, group in sorted(groups.items())}
 
 

@@ -70,6 +70,8 @@ def test_a_command_says_what_is_shown(command: str, shown: str, tmp_path: Path, 
         assert main.get_command(click.Context(main), name) is not None  # tested where there is one
         return
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    for text, file in re.findall(r"```yaml\n(# (\w+\.yaml)\n.*?)```", README, flags=re.DOTALL):
+        (tmp_path / file).write_text(text, "utf-8")
     monkeypatch.chdir(tmp_path)
     said = CliRunner().invoke(main, [name, *arguments]).output
     pattern = "".join(

@@ -40,9 +40,15 @@ def evaluate(formula: str, inputs: Mapping[str, float]) -> float:
     0.003
 
     Raises:
-        ValueError: for text that is no formula, and for an input that is missing.
+        ValueError: for text that is no formula, for an input that is missing, and for a result that is no finite number.
     """
-    return _value(_parsed(formula), inputs, formula)
+    try:
+        value = _value(_parsed(formula), inputs, formula)
+    except (ArithmeticError, TypeError) as error:
+        raise ValueError(f"{formula!r} has no value at {dict(inputs)}: {error}") from None
+    if isinstance(value, complex) or not math.isfinite(value):
+        raise ValueError(f"{formula!r} is {value} at {dict(inputs)}, which is no finite number")
+    return value
 
 
 @lru_cache(maxsize=1000)
@@ -64,6 +70,11 @@ def _check(node: ast.expr, formula: str) -> None:
         parts = [node.operand]
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _CALLS and not node.keywords:
         parts = node.args
+        fits = len(parts) == 1 if node.func.id in ("sqrt", "log") else len(parts) > 1
+        if not fits:
+            raise ValueError(
+                f"{formula!r}: {ast.unparse(node)} has {len(parts)} arguments; sqrt and log take one, min and max more"
+            )
     elif not isinstance(node, ast.Name) and not (isinstance(node, ast.Constant) and type(node.value) in (int, float)):
         raise ValueError(
             f"{formula!r} holds {ast.unparse(node)!r}; a formula has numbers, names, + - * / ** and {', '.join(_CALLS)}"

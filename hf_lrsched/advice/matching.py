@@ -23,9 +23,14 @@ KIND = {"measured": 3.0, "law": 1.0, "shipped": 1.0, "rule of thumb": 1.0}
 READ = {"read": 1.0, "excerpt": 0.8, "unverified": 0.5}
 # Batch scaling is carried no further than this either way: Adam's optimum falls again beyond a critical batch (2405.14578).
 FURTHEST = 2.0
+FURTHEST_SGD = 32.0  # Goyal and others (1706.02677): 256 to 8192
+RANK = 16  # where none is given: TRL's ModelConfig
 # The smallest language models of the evidence have 7e7 parameters; a tenth of that is FAR. What names no size of its own
 # ("LLMs") says nothing about smaller ones: the recipes' demo, of a million, learns nothing at 1e-5.
 LEAST = 7e6
+ENCODERS = ("bert", "roberta", "distilbert", "deberta", "electra", "albert", "modernbert", "xlm-roberta", "mpnet")
+FAR_BATCH = 8.0  # times: three doublings, over which the square root is 2.8
+EDGE = 1.2  # names round sizes: Gemma 3 1B has 999.9 million parameters, and SmolLM2 1.7B has 1.71 billion
 
 # What must be known before a box can be called fitting, and how its absence is told.
 _NEEDED = {
@@ -64,8 +69,8 @@ def is_about(entry: Evidence, question: Question) -> bool:
     tasks, methods = entry.when.get("task"), entry.when.get("peft")
     optimizers = entry.when.get("optimizer", ("adamw",))
     method = question.peft or "none"
-    kin = {method, "lora"} if method in ("qlora", "dora", "rslora", "lora_plus") else {method}
-    return (
+    kin = {method, "lora"} if method in ("qlora", "dora", "rslora") else {method}
+    return question.optimizer != "other" and (
         (tasks is None or question.task in tasks)
         and (methods is None or bool(kin & set(methods)))
         and question.optimizer in optimizers
@@ -84,10 +89,26 @@ def outside(entry: Evidence, question: Question, inputs: Mapping[str, float]) ->
         return (
             f"no source is about language models of less than {spelled(LEAST)} parameters, and this one has {spelled(size)}"
         )
-    families = entry.when.get("family") if entry.formula else None  # a shipped value's family is where it was used
-    if families and not any(question.model.family.startswith(family) for family in families):
-        return f"calibrated for {', '.join(families)} alone, not {question.model.family or 'a family that is not known'}"
-    return _box(entry, question, inputs)
+    return _family(entry, question) or _batch(entry, question) or _box(entry, question, inputs)
+
+
+def _family(entry: Evidence, question: Question) -> str:
+    """Encoders that learn to classify take other rates than decoders that go on: what is said of one is not of the other."""
+    families, mine = entry.when.get("family"), question.model.family
+    if families and not any(mine.startswith(family) for family in families):
+        return f"holds for {', '.join(families)} alone, not {mine or 'a family that is not known'}"
+    if not families and question.task == "sft" and not question.peft and mine.startswith(ENCODERS):
+        return f"said of decoders, and {mine} is an encoder"
+    return ""
+
+
+def _batch(entry: Evidence, question: Question) -> str:
+    """Images: what was used at a batch of 4096 says little of one of 32."""
+    at = entry.when.get("batch_size")
+    if not question.task.startswith("image") or at is None or question.batch_size is None or question.optimizer == "sgd":
+        return ""
+    away = max(at[0] / question.batch_size, question.batch_size / at[1])
+    return f"used at a batch of {at[0]:g}, and this is {question.batch_size:g}" if away > FAR_BATCH else ""
 
 
 def _box(entry: Evidence, question: Question, inputs: Mapping[str, float]) -> str:
@@ -105,7 +126,7 @@ def _box(entry: Evidence, question: Question, inputs: Mapping[str, float]) -> st
                 return f"from models of {size} parameters, a size {10**away:.0f} times away"
         elif name not in known and name in _NEEDED:
             return f"holds for {spelled(low)} to {spelled(high)} {name}, and {_NEEDED[name]} not known"
-        elif name in known and not low <= known[name] <= high:
+        elif name in known and not low / (edge := EDGE if name == "parameters" else 1.0) <= known[name] <= high * edge:
             return f"outside its box: {name} {spelled(known[name])} is not in {spelled(low)} to {spelled(high)}"
     return ""
 
@@ -138,7 +159,7 @@ def _decades(known: Mapping[str, float], low: float, high: float) -> float:
 
 def _rescaled(entry: Evidence, question: Question) -> tuple[float, str]:
     """The factor for another batch and another alpha, of what was measured or fitted at one; and the words for it."""
-    if entry.kind not in ("law", "measured"):
+    if entry.kind not in ("law", "measured") and not question.task.startswith("image"):
         return 1.0, ""
     found = [one for one in (_of_batch(entry, question), _of_alpha(entry, question)) if one is not None]
     return math.prod(factor for factor, _ in found), "; ".join(told for _, told in found)
@@ -148,10 +169,11 @@ def _of_batch(entry: Evidence, question: Question) -> tuple[float, str] | None:
     for name, asked in (("batch_size", question.batch_size), ("batch_tokens", question.batch_tokens)):
         at = entry.when.get(name)
         if asked and at and at[0] == at[1] and asked != at[0]:
-            exponent = 1.0 if question.optimizer == "sgd" else 0.5
-            factor = min(max((asked / at[0]) ** exponent, 1 / FURTHEST), FURTHEST)
-            rule = "linear" if exponent == 1 else "square root"
-            rule += f", held at {FURTHEST:g} times" if factor in (1 / FURTHEST, FURTHEST) else ""
+            rule, exponent, most = (
+                ("linear", 1.0, FURTHEST_SGD) if question.optimizer == "sgd" else ("square root", 0.5, FURTHEST)
+            )
+            factor = min(max((asked / at[0]) ** exponent, 1 / most), most)
+            rule += f", held at {most:g} times" if factor in (1 / most, most) else ""
             return factor, f"for a batch of {asked:g} instead of {at[0]:g}: x {factor:.2g} ({rule})"
     return None
 
@@ -164,7 +186,7 @@ def _of_alpha(entry: Evidence, question: Question) -> tuple[float, str] | None:
     at = entry.when.get("alpha")
     if not at or question.alpha is None:
         return None
-    rank = question.r or 1
+    rank = question.r or RANK
     mine = question.alpha * (math.sqrt(rank) if question.rslora else 1.0)
     words = f"alpha {question.alpha:g}{f' * sqrt({rank})' if question.rslora else ''} instead of {at[0]}"
     factor = math.sqrt(float(at[0]) / mine)

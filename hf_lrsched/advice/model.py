@@ -21,7 +21,10 @@ _KNOWN = {
     "kimi-k2-base": 1e12, "kimi-k2-thinking": 1e12,
     "roberta-base": 125e6, "roberta-large": 355e6, "t5-small": 60.5e6, "t5-base": 223e6, "t5-large": 738e6,
 }  # fmt: skip
-_SIZE = re.compile(r"(?<![\w.])(?:(\d+)x)?(\d+(?:\.\d+)?)([kmbt])(?![a-z])", re.IGNORECASE)
+# In a name: 8B, 350M, 8x7B. Not 4k, which is a context, nor 3T, which are tokens.
+_SIZE = re.compile(r"(?<![\w.,])(?:(\d+)x)?(\d+(?:\.\d+)?)([mb])(?![a-z])", re.IGNORECASE)
+_COUNT = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?) ?([kmbt]?)", re.IGNORECASE)
+_ADAPTER = re.compile(r"\.(lora|vera|ia3|oft|boft|hada|lokr|adalora|randlora|shira|c3a|road|fourierft)_")  # PEFT's parameters
 _UNITS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 _FAMILIES = (
     "llama",
@@ -39,6 +42,7 @@ _FAMILIES = (
     "gpt2",
 )
 _LARGEST, _SMALLEST = 1e14, 1e3  # beyond these a number is no model's size
+_LONGEST = 1000  # characters of a path or a name
 
 
 @dataclass(frozen=True)
@@ -94,21 +98,74 @@ def read_model(model: Any = None, *, download: bool = False) -> Model:
             raise ValueError(f"a model of {model:g} parameters is none; give its size as 350e6 or '350M'")
         return Model(parameters=float(model), said="given")
     if isinstance(model, str | Path):
-        folder = Path(model)
-        return _of_folder(folder) if folder.is_dir() else _of_name(str(model), download=download)
+        return _of_text(str(model), download=download)
     if hasattr(model, "parameters") and callable(model.parameters):
         return _in_memory(model)
     raise ValueError(f"{type(model).__name__} is no model; give one in memory, a folder, a Hub id or a size such as '8B'")
 
 
+def read_adapters(model: Any) -> dict[str, Any]:
+    """The PEFT type of a model or of an adapter's folder, and LoRA's numbers, as `recommend` takes them; empty without one.
+
+    Raises:
+        ValueError: where adapters of several types train at once.
+    """
+    if isinstance(model, str | Path):
+        file = Path(model) / "adapter_config.json" if len(str(model)) <= _LONGEST else None
+        return _of_adapter(_json(file)) if file is not None and file.is_file() else {}
+    configs = getattr(model, "peft_config", None)
+    if not isinstance(configs, Mapping) or not configs:
+        return {}
+    active = getattr(model, "active_adapters", None)  # PEFT has a list, Transformers' own a method
+    names = active() if callable(active) else active or list(configs)
+    kinds = [_plain(configs[name]) for name in names if name in configs]
+    if len({str(kind.get("peft_type")) for kind in kinds}) > 1:
+        raise ValueError(
+            f"adapters of several types train at once: {', '.join(str(kind.get('peft_type')) for kind in kinds)}"
+        )
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    found = _of_adapter(kinds[0]) if kinds else {}
+    if found.get("peft") == "lora" and getattr(base, "is_loaded_in_4bit", False):
+        found["peft"] = "qlora"
+    return found
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    return dict(config.to_dict()) if hasattr(config, "to_dict") else dict(config)
+
+
+def _of_adapter(config: Mapping[str, Any]) -> dict[str, Any]:
+    kind = config.get("peft_type")
+    peft = str(getattr(kind, "value", kind)).lower()
+    if peft != "lora":
+        return {"peft": peft}
+    numbers = {"r": config.get("r"), "alpha": config.get("lora_alpha"), "rslora": bool(config.get("use_rslora"))}
+    return {"peft": "dora" if config.get("use_dora") else peft, **numbers}
+
+
+def _of_text(model: str, *, download: bool) -> Model:
+    if (count := count_in(model)) is not None:
+        return read_model(count)
+    if len(model) > _LONGEST:
+        raise ValueError(f"a model's name of {len(model)} characters is none; give a folder, a Hub id or a size such as '8B'")
+    if Path(model).is_dir():
+        return _of_folder(Path(model))
+    if model.startswith((".", "/", "~")):
+        raise ValueError(f"there is no folder {model}")
+    return _of_name(model, download=download)
+
+
 def _in_memory(model: Any) -> Model:
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model  # without PEFT's wrapper
     config: Any = getattr(model, "config", None)
     plain = config.to_dict() if hasattr(config, "to_dict") else config if isinstance(config, dict) else {}
     about = _of_config(plain, str(plain.get("_name_or_path") or type(model).__name__))
     # DeepSpeed's ZeRO-3 leaves the count in ds_numel where the weight itself lies elsewhere.
-    counted = sum(getattr(weight, "ds_numel", weight.numel()) for weight in model.parameters())
-    if hasattr(model, "num_parameters") and not any(hasattr(weight, "ds_numel") for weight in model.parameters()):
-        counted = model.num_parameters()  # knows that 4-bit weights are packed
+    weights = [weight for name, weight in model.named_parameters() if not _ADAPTER.search(name)]
+    counted = sum(getattr(weight, "ds_numel", weight.numel()) for weight in weights)
+    if hasattr(model, "num_parameters") and not any(hasattr(weight, "ds_numel") for weight in weights):
+        added = sum(weight.numel() for name, weight in model.named_parameters() if _ADAPTER.search(name))
+        counted = model.num_parameters() - added  # knows that 4-bit weights are packed
     return Model(about.name, float(counted), about.hidden, about.family, about.embedding, "its weights")
 
 
@@ -116,7 +173,8 @@ def _of_folder(folder: Path) -> Model:
     adapter = folder / "adapter_config.json"
     if not (folder / "config.json").is_file() and adapter.is_file():
         base = _json(adapter).get("base_model_name_or_path")
-        return read_model(base) if isinstance(base, str) and base else Model(str(folder))
+        alike = not isinstance(base, str) or not base or Path(base).resolve() == folder.resolve()
+        return Model(str(folder)) if alike else read_model(base)
     about = _of_config(_json(folder / "config.json"), str(folder))
     counted = _in_safetensors(folder)
     if counted is None:
@@ -140,7 +198,7 @@ def _in_safetensors(folder: Path) -> float | None:
 
     from safetensors import SafetensorError, safe_open
 
-    total, files = 0, sorted(folder.glob("*.safetensors"))
+    total, files = 0, sorted(folder.glob("model*.safetensors"))  # not those of adapters, nor a second copy in one file
     for file in files:
         try:
             with safe_open(file, framework="numpy") as weights:
@@ -158,9 +216,7 @@ def _of_name(name: str, *, download: bool) -> Model:
     family = _family(name)
     known = _cached(name) if "/" in name or name in _KNOWN else None
     if known is None and download:
-        from huggingface_hub import hf_hub_download
-
-        known = hf_hub_download(name, "config.json")
+        known = _fetched(name)
     about = _of_config(_json(Path(known)), name) if known else Model(name, family=family)
     size = size_in(name.rpartition("/")[2])
     if size is None:
@@ -168,6 +224,18 @@ def _of_name(name: str, *, download: bool) -> Model:
     if size is None:
         return about
     return Model(name, size, about.hidden, about.family or family, about.embedding, "its name")
+
+
+def _fetched(name: str) -> str:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return hf_hub_download(name, "config.json")
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ValueError(
+            f"the config.json of {name} cannot be fetched ({type(error).__name__}); give a size such as '8B'"
+        ) from error
 
 
 def _cached(name: str) -> str | None:
@@ -182,17 +250,27 @@ def _cached(name: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def size_in(name: str) -> float | None:
-    """The size in a name: the largest, as the A3B of 30B-A3B counts active ones; 8x7B is at most 56B.
+def count_in(typed: str) -> float | None:
+    """A count as people type it; None for what is none.
 
-    >>> size_in("Qwen3-30B-A3B"), size_in("Mixtral-8x7B-v0.1"), size_in("100B"), size_in("gpt2")
-    (30000000000.0, 56000000000.0, 100000000000.0, None)
+    >>> count_in("8B"), count_in("1.5T"), count_in("3e9"), count_in("7BB")
+    (8000000000.0, 1500000000000.0, 3000000000.0, None)
     """
-    found = [
-        int(times or 1) * float(size) * _UNITS[unit.lower()] for times, size, unit in _SIZE.findall(name.replace("_", "-"))
-    ]
-    found = [size for size in found if _SMALLEST <= size <= _LARGEST]
-    return max(found, default=None)
+    found = _COUNT.fullmatch(typed.strip())
+    return float(found[1]) * _UNITS.get(found[2].lower(), 1.0) if found else None
+
+
+def size_in(name: str) -> float | None:
+    """The size in a model's name: the first, as the A3B of 30B-A3B counts active ones; 8x7B is at most 56B.
+
+    >>> size_in("Qwen3-30B-A3B"), size_in("Mixtral-8x7B-v0.1"), size_in("Phi-3-mini-4k-instruct")
+    (30000000000.0, 56000000000.0, None)
+    """
+    for times, size, unit in _SIZE.findall(name.replace("_", "-")):
+        count = int(times or 1) * float(size) * _UNITS[unit.lower()]
+        if _SMALLEST <= count <= _LARGEST:
+            return count
+    return None
 
 
 def _family(name: str) -> str:

@@ -19,6 +19,8 @@ from .matching import Estimate
 WIDEST = 4.0  # high over low: the goal: two steps of a grid of factor 2
 NARROWEST = 2.0  # no sweep here resolves less: the grids of all of them have a factor of 2 to 3 between neighbours
 
+ENOUGH = 5  # sources; fewer do not show how far practice goes, and the band is as wide as it may be (bench_recommend.py)
+_ROOM = math.log(1.2)  # at least, between the value and either end of its band: two digits of a learning rate
 ALIKE = 0.95  # windows that hold this much of the most are alike: a twentieth is one file more or less among twenty
 
 
@@ -32,6 +34,7 @@ class Pooled:
         inside: the share of the weight that lies in the band.
         lowest, highest: of all estimates.
         sources: how many there are.
+        shares: of the weight, one for each estimate.
     """
 
     value: float
@@ -41,6 +44,7 @@ class Pooled:
     lowest: float
     highest: float
     sources: int
+    shares: tuple[float, ...] = ()
 
 
 def pooled(estimates: Sequence[Estimate]) -> Pooled:
@@ -56,7 +60,8 @@ def pooled(estimates: Sequence[Estimate]) -> Pooled:
         middle = np.average([math.log(estimates[index].value) for index in fitted], weights=shares)
     else:
         middle = weighted_median(points, mass)
-    low, high, inside = _window(points, mass, float(middle))
+    sources = len({one.evidence.source.key for one in estimates})
+    low, high, inside = _window(points, mass, float(middle), NARROWEST if sources >= ENOUGH else WIDEST)
     return Pooled(
         value=math.exp(middle),
         low=math.exp(low),
@@ -64,7 +69,8 @@ def pooled(estimates: Sequence[Estimate]) -> Pooled:
         inside=inside,
         lowest=min(one.low for one in estimates),
         highest=max(one.high for one in estimates),
-        sources=len({one.evidence.source.key for one in estimates}),
+        sources=sources,
+        shares=tuple((weights / weights.sum()).tolist()),
     )
 
 
@@ -99,11 +105,14 @@ def weighted_median(points: NDArray[np.float64], mass: NDArray[np.float64]) -> f
     return float(ordered[at])
 
 
-def _window(points: NDArray[np.float64], mass: NDArray[np.float64], middle: float) -> tuple[float, float, float]:
+def _window(
+    points: NDArray[np.float64], mass: NDArray[np.float64], middle: float, narrowest: float
+) -> tuple[float, float, float]:
     """The window with the most mass that holds `middle`; where several hold about as much, the one most centred on it."""
-    wide, narrow = math.log(WIDEST), math.log(NARROWEST)
-    starts = np.concatenate([points[points <= middle], points[points >= middle] - wide, [middle - wide / 2]])
-    starts = starts[(starts <= middle + 1e-12) & (starts >= middle - wide - 1e-12)]
+    wide, narrow = math.log(WIDEST), math.log(narrowest)
+    ends = np.array([middle - _ROOM, middle + _ROOM - wide, middle - wide / 2])
+    starts = np.concatenate([points[points <= middle], points[points >= middle] - wide, ends])
+    starts = starts[(starts <= middle - _ROOM) & (starts >= middle - wide + _ROOM)]
     held = np.array([mass[_within(points, start, start + wide)].sum() for start in starts])
     best = starts[held >= ALIKE * held.max()]
     start = float(best[np.argmin(np.abs(best + wide / 2 - middle))])

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from types import MappingProxyType
 
+from ..schedules.checks import real
 from .model import Model
 
 TASKS: Mapping[str, str] = MappingProxyType(
@@ -46,6 +47,11 @@ PEFT_TYPES = (
     "xlora", "ln_tuning", "prefix_tuning", "prompt_tuning", "p_tuning", "adaption_prompt", "trainable_tokens", "osf",
     "psoft", "lily", "frod", "deft", "peanut", "glora", "unilora", "tinylora", "cartridge", "multitask_prompt_tuning",
     "poly", "arrow",
+)  # fmt: skip
+# Parts of the names of optimizers whose rates are of another scale, though some have "adam" in them.
+_OWN_SCALE = (
+    "galore", "apollo", "lomo", "grokad", "schedule_free", "stable", "sophia", "ademamix", "prodigy", "dadapt", "adan",
+    "lamb",
 )  # fmt: skip
 OPTIMIZERS = ("adamw", "sgd", "muon", "lion", "adafactor", "other")
 
@@ -99,6 +105,7 @@ class Question:
             "parameters": of_model,
             "hidden": self.model.hidden,
             "rank": self.r,
+            "alpha": self.alpha,
             "batch_tokens": self.batch_tokens,
             "batch_size": self.batch_size,
             "steps": steps,
@@ -117,8 +124,9 @@ class Question:
         """
         rank = f" (r {self.r})" if self.r else ""
         method = f" with {self.peft}{rank}" if self.peft else ""
-        size = f"{spelled(self.model.parameters)} parameters" if self.model.parameters else "size unknown"
-        model = f" of {self.model.name} ({size})" if self.model.name else f" of a model, {size}"
+        size = self.model.parameters
+        known = f"{spelled(size)} parameters" if size else "unknown size"
+        model = f" of {self.model.name} ({known})" if self.model.name else f" of a model of {known}"
         return f"{TASKS[self.task]}{method}{model}, {self.optimizer}"
 
 
@@ -151,7 +159,7 @@ def asked(
 ) -> Question:
     """A question from what was typed, checked.
 
-    >>> asked("qlora").task, asked("dpo_lora").peft, asked("full", optimizer="paged_adamw_8bit").optimizer
+    >>> asked("qlora").task, asked("dpo-lora").peft, asked("full", optimizer="paged_adamw_8bit").optimizer
     ('sft', 'lora', 'adamw')
 
     Raises:
@@ -163,10 +171,10 @@ def asked(
         "examples": examples,
     }  # fmt: skip
     for name, number in numbers.items():
-        if number is not None and not 0 < number < math.inf:
-            raise ValueError(f"{name}={number:g} must be a finite number above 0")
+        if number is not None:
+            real(name, number, above=0)
     return Question(
-        task=read_task, peft=read_peft, model=model or Model(), r=r, alpha=alpha, rslora=rslora,
+        task=read_task, peft=read_peft, model=model or Model(), r=r, alpha=alpha, rslora=rslora or read_peft == "rslora",
         optimizer=optimizer_of(optimizer), batch_tokens=batch_tokens, batch_size=batch_size, steps=steps, tokens=tokens,
         examples=examples,
     )  # fmt: skip
@@ -174,7 +182,10 @@ def asked(
 
 def read_task_of(task: str, peft: str | None = None) -> tuple[str, str | None]:
     """A task and a PEFT type, from the words people use for either."""
+    if not isinstance(task, str):
+        raise ValueError(f"task={task!r} must be a word: one of {', '.join(TASKS)}, or lora, dpo, ...")
     word = task.strip().lower().replace(" ", "_")
+    word = word if word in _TYPED else word.replace("-", "_")
     method = peft.strip().lower().replace("-", "_") if peft else None
     method = None if method in ("none", "full") else method
     if method is not None and method not in PEFT_TYPES:
@@ -196,9 +207,7 @@ def optimizer_of(name: str) -> str:
     ('adamw', 'sgd', 'lion', 'other')
     """
     word = name.lower()
-    if any(
-        other in word for other in ("galore", "apollo", "lomo", "grokad", "schedule_free", "stable", "sophia", "ademamix")
-    ):
+    if any(other in word for other in _OWN_SCALE):
         return "other"
     return next(
         (kind for kind in ("muon", "lion", "adafactor", "adamw", "sgd") if kind in word),

@@ -53,6 +53,6 @@ def _value(entry: Evidence, question: Question) -> Any:
     if entry.inputs - inputs.keys():
         return None
     figure = entry.figure(inputs)
-    if entry.of == "warmup" and figure is not None and figure >= 1:
-        return math.ceil(figure)  # whole steps, as Transformers counts them
+    if entry.of == "warmup" and figure is not None and entry.formula:
+        return max(math.ceil(round(figure, 9)), 1)  # whole steps, as Transformers counts them
     return figure

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..schedules.catalogue import CATALOGUE, build
+from ..schedules.checks import whole
 from ..schedules.phase import fall, hold, rise
 from ..schedules.schedule import Schedule
 from .question import optimizer_of
@@ -26,6 +27,7 @@ _TAIL = 1e-14  # of the sum of all learning rates, below which a step's term is 
 # Beyond these the exponents are extrapolated: the logs they were measured on have lengths up to 3.3 times apart; Goyal and
 # others scaled a batch by 32.
 _LENGTHS, _BATCHES = 3.4, 32.0
+_NOT_MEASURED = ("inverse_sqrt_cooldown", "power", "step_decay", "multi_step", "warm_restarts", "wsd_s", "rex", "phases")
 _STEPS = 10_000  # for schedules given by name without a length: long enough for shares to be whole steps
 
 
@@ -89,14 +91,15 @@ def transfer_lr(
     """
     if not 0 < lr < math.inf:
         raise ValueError(f"lr={lr:g} must be a finite number above 0")
-    lengths = steps if isinstance(steps, tuple) else (steps, steps)
+    lengths = _lengths(steps)
     old, new = _schedule(from_ or to, lengths[0]), _schedule(to or from_, lengths[1])
     known = evidence()
     factors: list[tuple[_Factor, Evidence]] = []
     if old is not None and new is not None and from_ is not None and to is not None:
         factors += _shape(old, new, known["transfer-shape"], known["transfer-constant"])
     factors += _horizon(_length(old, lengths[0]), _length(new, lengths[1]), known["transfer-horizon"])
-    factors += _batch(batch, known[f"transfer-batch-{_kind(optimizer)}"])
+    if batch is not None:
+        factors += _batch(batch, known[f"transfer-batch-{_kind(optimizer)}"])
     value = lr * math.prod(factor.value for factor, _ in factors)
     spread = math.exp(math.sqrt(sum(math.log(factor.spread) ** 2 for factor, _ in factors)))
     made = TransferredLR(float(f"{value:.3g}"))
@@ -140,8 +143,11 @@ def _shape(old: Schedule, new: Schedule, decaying: Evidence, constant: Evidence)
         return []
     flat = any(schedule(schedule.total) >= 0.99 for schedule in (old, new))
     entry = constant if flat else decaying
+    spread = entry.spread or 1.0
     told = f"x {ratio:.3g} for the shape: {entry.cited()} ({entry.note})"
-    return [(_Factor(ratio, entry.spread or 1.0, told), entry)]
+    if strange := sorted({one.name for one in (old, new) if one.name in _NOT_MEASURED}):
+        spread, told = spread**2, f"{told}; of {' and '.join(strange)} nothing was measured"
+    return [(_Factor(ratio, spread, told), entry)]
 
 
 def _horizon(old: float | None, new: float | None, entry: Evidence) -> list[tuple[_Factor, Evidence]]:
@@ -156,8 +162,8 @@ def _horizon(old: float | None, new: float | None, entry: Evidence) -> list[tupl
     return [(_Factor(factor, entry.spread**2 if far else entry.spread, told), entry)]
 
 
-def _batch(batch: tuple[float, float] | float | None, entry: Evidence) -> list[tuple[_Factor, Evidence]]:
-    old, new = batch if isinstance(batch, tuple) else (1.0, batch or 1.0)
+def _batch(batch: tuple[float, float] | float, entry: Evidence) -> list[tuple[_Factor, Evidence]]:
+    old, new = batch if isinstance(batch, tuple) else (1.0, batch)
     if not (0 < old < math.inf and 0 < new < math.inf):
         raise ValueError(f"batch={batch} must be (from, to), or how many times larger it becomes, above 0")
     if old == new:
@@ -171,6 +177,17 @@ def _batch(batch: tuple[float, float] | float | None, entry: Evidence) -> list[t
     )
     told += f"; batches more than {_BATCHES:g} times apart are extrapolated" if far else ""
     return [(_Factor(factor, entry.spread**2 if far else entry.spread, told), entry)]
+
+
+def _lengths(steps: int | tuple[int, int] | None) -> tuple[int | None, int | None]:
+    if steps is None:
+        return None, None
+    both = tuple(steps) if isinstance(steps, tuple | list) else (steps, steps)
+    if len(both) != 2:
+        raise ValueError(f"steps={steps} must be one length for both, or (from, to)")
+    for one in both:
+        whole("steps", one, least=2)
+    return both[0], both[1]
 
 
 def _kind(optimizer: str) -> str:
@@ -188,8 +205,6 @@ def _schedule(what: Schedule | str | None, steps: int | None) -> Schedule | None
     if what is None or isinstance(what, Schedule):
         return what
     total = steps or _STEPS
-    if total < 2:
-        raise ValueError(f"steps={total} must be 2 or more")
     warm = max(total // 20, 1)
     theirs = {
         "linear": rise(warm) >> fall(total - warm, "linear"),

@@ -89,9 +89,11 @@ def test_a_shipped_figure_counts_less_the_further_away_its_size_is_and_not_at_al
 def test_a_fault_and_a_family_set_a_figure_aside() -> None:
     assert reason(entry(faulty="LR001: warm-up"), Question("sft")) == "LR001: warm-up"
     law = entry("law", formula="1e-4", when={"family": ("llama",)})
-    assert reason(law, Question("sft", model=Model(family="qwen3"))) == "calibrated for llama alone, not qwen3"
+    assert reason(law, Question("sft", model=Model(family="qwen3"))) == "holds for llama alone, not qwen3"
     assert reason(law, Question("sft", model=Model(family="llama"))) == ""
-    assert reason(entry(when={"family": ("llama",)}), Question("sft", model=Model(family="qwen3"))) == ""
+    encoder = Question("sft", model=Model(family="roberta"))
+    assert reason(entry(when={"family": ("bert", "roberta")}), encoder) == ""
+    assert reason(entry(), encoder) == "said of decoders, and roberta is an encoder"
 
 
 def test_what_was_looked_at_less_closely_counts_less() -> None:

@@ -34,6 +34,9 @@ def test_the_value_lies_in_a_band_of_the_promised_width_within_reach_of_the_evid
     found = pooled(ones)
     assert found.low * (1 - 1e-9) <= found.value <= found.high * (1 + 1e-9)
     assert NARROWEST * (1 - 1e-9) <= found.high / found.low <= WIDEST * (1 + 1e-9)
+    assert found.value / found.low > 1.19
+    assert found.high / found.value > 1.19
+    assert sum(found.shares) == pytest.approx(1)
     assert found.lowest * (1 - 1e-9) <= found.value <= found.highest * (1 + 1e-9)
     assert 0 < found.inside <= 1 + 1e-9
 
@@ -54,11 +57,17 @@ def test_the_order_is_no_matter(ones: list[Estimate]) -> None:
 
 def test_the_band_goes_where_the_most_of_the_evidence_is() -> None:
     found = pooled(
-        [estimate(1e-4, source="a"), estimate(2e-4, source="b"), estimate(3e-4, source="c"), estimate(1e-5, source="d")]
+        [
+            estimate(1e-4, source="a"),
+            estimate(2e-4, source="b"),
+            estimate(2e-4, source="e"),
+            estimate(3e-4, source="c"),
+            estimate(1e-5, source="d"),
+        ]
     )
     assert [found.low, found.high] == pytest.approx([1e-4, 3e-4])
-    assert found.inside == pytest.approx(0.75)
-    assert found.sources == 4
+    assert found.inside == pytest.approx(0.8)
+    assert found.sources == 5
 
 
 def test_a_sweep_decides_the_value_and_the_rest_the_band() -> None:
@@ -75,15 +84,17 @@ def test_a_project_with_many_files_does_not_outvote_many_projects() -> None:
     assert source_weights([*many, *few])[0] == pytest.approx(60**0.25)
 
 
-def test_one_figure_makes_a_band_of_the_least_width() -> None:
-    found = pooled([estimate(1e-3)])
-    assert found.value == pytest.approx(1e-3)
-    assert found.high / found.low == pytest.approx(NARROWEST)
-    assert math.sqrt(found.low * found.high) == pytest.approx(1e-3)
+def test_few_sources_do_not_show_how_far_practice_goes() -> None:
+    one = pooled([estimate(1e-3)])
+    assert one.value == pytest.approx(1e-3)
+    assert one.high / one.low == pytest.approx(WIDEST)
+    assert math.sqrt(one.low * one.high) == pytest.approx(1e-3)
+    many = pooled([estimate(1e-3, source=name) for name in "abcde"])
+    assert many.high / many.low == pytest.approx(NARROWEST)
 
 
 def test_a_band_is_spread_over_its_length() -> None:
-    found = pooled([estimate(1e-4, to=3e-4)])
+    found = pooled([estimate(1e-4, source=name, to=3e-4) for name in "abcde"])
     assert [found.low, found.high] == pytest.approx([1e-4, 3e-4])
 
 

@@ -38,8 +38,10 @@ def test_every_task_is_read_as_itself() -> None:
         ({"task": "lorra"}, r"task='lorra' is not known \(did you mean 'lora'\?\)"),
         ({"task": "xyz"}, "task='xyz' is not known; it is one of pretrain"),
         ({"task": "sft", "peft": "ia4"}, r"peft='ia4' is not known \(did you mean 'ia3'\?\)"),
-        ({"task": "sft", "r": 0}, "r=0 must be a finite number above 0"),
-        ({"task": "sft", "tokens": float("inf")}, "tokens=inf must be a finite number above 0"),
+        ({"task": "sft", "steps": "1000"}, "steps='1000' is not a number; it must be above 0"),
+        ({"task": None}, "task=None must be a word"),
+        ({"task": "sft", "r": 0}, "r=0 must be above 0"),
+        ({"task": "sft", "tokens": float("inf")}, "tokens=inf must be finite, above 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(typed: dict[str, object], said: str) -> None:
@@ -52,7 +54,8 @@ def test_what_makes_no_sense_is_refused(typed: dict[str, object], said: str) -> 
     [
         ("adamw_torch_fused", "adamw"), ("AdamW", "adamw"), ("adamw_bnb_8bit", "adamw"), ("paged_adamw_32bit", "adamw"),
         ("Adam", "adamw"), ("sgd", "sgd"), ("adafactor", "adafactor"), ("lion_8bit", "lion"), ("Muon", "muon"),
-        ("galore_adamw", "other"), ("schedule_free_adamw", "other"), ("rmsprop", "other"),
+        ("galore_adamw", "other"), ("prodigy", "other"),
+        ("DAdaptAdam", "other"), ("schedule_free_adamw", "other"), ("rmsprop", "other"),
     ],
 )  # fmt: skip
 def test_optimizers_are_told_apart_by_what_their_rates_mean(name: str, kind: str) -> None:

@@ -113,6 +113,7 @@ def test_the_band_is_wider_to_a_constant_rate_and_beyond_what_was_measured() -> 
         return told.high / told.low
 
     assert width(transfer_lr(1e-3, from_="wsd", to="constant")) > width(transfer_lr(1e-3, from_="wsd", to="linear"))
+    assert width(transfer_lr(1e-3, from_="wsd", to="power")) > width(transfer_lr(1e-3, from_="wsd", to="linear"))
     assert width(transfer_lr(1e-3, steps=(1000, 100_000))) > width(transfer_lr(1e-3, steps=(1000, 2000)))
 
 
@@ -120,7 +121,7 @@ def test_it_says_why_and_a_change_of_nothing_changes_nothing() -> None:
     told = transfer_lr(1e-3, from_="wsd", to="cosine", steps=(1000, 2000), batch=(32, 64))
     assert len(told.reasons) == 3
     assert "arXiv 2501.18965" in told.why()
-    assert transfer_lr(3e-4) == 3e-4
+    assert transfer_lr(3e-4) == transfer_lr(3e-4, optimizer="lion") == 3e-4
     assert transfer_lr(3e-4).why() == "nothing changes"
 
 
@@ -131,7 +132,12 @@ def test_it_says_why_and_a_change_of_nothing_changes_nothing() -> None:
         ({"lr": 1e-3, "batch": (0, 4)}, r"batch=\(0, 4\) must be"),
         ({"lr": 1e-3, "to": "cosin", "from_": "wsd"}, "unknown schedule 'cosin'; it is one of"),
         ({"lr": 1e-3, "batch": 2, "optimizer": "muon"}, "how a batch counts under optimizer='muon' is not known"),
-        ({"lr": 1e-3, "steps": (1, 100), "to": "wsd"}, "steps=1 must be 2 or more"),
+        ({"lr": 1e-3, "steps": (1, 100), "to": "wsd"}, "steps=1 must be a whole number, 2 or more"),
+        ({"lr": 1e-3, "steps": (-5, 10)}, "steps=-5 must be a whole number, 2 or more"),
+        ({"lr": 1e-3, "steps": 0}, "steps=0 must be a whole number, 2 or more"),
+        ({"lr": 1e-3, "steps": (1000, 1)}, "steps=1 must be a whole number, 2 or more"),
+        ({"lr": 1e-3, "steps": (10, 20, 30)}, "must be one length for both"),
+        ({"lr": 1e-3, "batch": 0}, "batch=0 must be"),
     ],
 )
 def test_what_makes_no_sense_is_refused(typed: dict[str, object], said: str) -> None:

@@ -79,7 +79,7 @@ cutoff_len: 2048
 output_dir: out
 per_device_train_batch_size: 1
 gradient_accumulation_steps: 16
-learning_rate: 1.0e-4
+learning_rate: 2.0e-4
 max_steps: 2000
 lr_scheduler_type: cosine
 warmup_steps: 100

@@ -19,7 +19,7 @@ from ..configuration import Configuration, Setting
 from ..remark import Remark
 from ..rule import Example, Rule
 
-# Times the end of a band that is itself up to 4 wide; rates of adapters scatter more, with rank, alpha and layers. 19 of 505
+# Times the end of a band of 4 around the value; rates of adapters scatter more, with rank, alpha and layers. 19 of 505
 # public files lie beyond: 12 at a rate for SFT under DPO, 3 at LoRA's with all parameters, 4 far from their own siblings.
 _FAR, _FAR_PEFT = 5.0, 7.0
 _VERY_FAR = 10.0  # below: a rate that is too low costs time, not the run
@@ -121,10 +121,11 @@ class RateOutsideBand(Rule):
         if found is None or RateOfFullTuning.fires(configuration) or RateOfSFTInRL.fires(configuration):
             return
         setting, rate, question, advised = found
-        low, high = advised.low or 0.0, advised.high or math.inf
+        middle, low, high = advised.learning_rate or math.nan, advised.low or 0.0, advised.high or math.inf
         above, below = rate / high, low / rate
-        far = _FAR_PEFT if question.peft else _FAR
-        if not (above >= far or below >= _VERY_FAR) or _as_far(advised, rate) > _SO_FAR_OUT:
+        # From a band of 4 around the value: where the band itself lies about it hangs on one file more or less.
+        far = rate / (2 * middle) >= (_FAR_PEFT if question.peft else _FAR) - 1e-9
+        if not (far or middle / 2 / rate >= _VERY_FAR) or _as_far(advised, rate) > _SO_FAR_OUT:
             return
         how_far = f"{times(above)} times the upper end" if above > 1 else f"1/{times(below)} of the lower end"
         size = f" at {spelled(configuration.parameters)}" if configuration.parameters else ""
