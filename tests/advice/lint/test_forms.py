@@ -40,7 +40,7 @@ def facts(found: Configuration) -> tuple[Any, ...]:
         ("lora.yaml", ("sft", "lora", 8e9, 2e-4, "cosine", 2000)),
         ("dpo.yaml", ("preference", "full", 8e9, 5e-7, "linear", 1000)),
         ("axolotl.yml", ("sft", "lora", 8e9, 2e-4, "cosine", 2000)),
-        ("llamafactory.yaml", ("sft", "lora", 8e9, 1e-4, "cosine", 2000)),
+        ("llamafactory.yaml", ("sft", "lora", 8e9, 2e-4, "cosine", 2000)),
         ("torchtune.yaml", ("sft", "lora", 8e9, 3e-4, "cosine", 2000)),
         ("litgpt.yaml", ("sft", "lora", 8e9, 2e-4, "cosine", 948)),  # 4 x (475 // 2)
         ("ours.yaml", ("", "", 3.6e8, 3e-4, "wsd", 2000)),
