@@ -167,10 +167,16 @@ def _displace(typed: dict[str, Any], argv: list[str]) -> None:
 def _take_auto(typed: dict[str, Any], argv: list[str]) -> tuple[str, ...]:
     """Takes each "auto" out of what was typed, as the arguments want numbers; which settings had it."""
     for name in AUTO:
-        if f"--{name}" in argv[:-1]:
-            at = argv.index(f"--{name}")
-            typed[name] = argv[at + 1]
-            del argv[at : at + 2 if typed[name] == "auto" else at]  # a number stays, and wins
+        value = None
+        while (flag := f"--{name}") in argv[:-1]:  # what is typed last wins
+            at = argv.index(flag)
+            _, value = argv[at : at + 2]
+            del argv[at : at + 2]
+        if value == "auto":
+            typed[name] = value
+        elif value is not None:
+            typed.pop(name, None)
+            argv += [flag, value]
     return tuple(name for name in AUTO if typed.get(name) == "auto" and typed.pop(name))
 
 

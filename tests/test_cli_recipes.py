@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,20 @@ def test_ls_has_a_line_for_each_and_names_the_configurations() -> None:
     assert "warmup_cosine" in row
     assert row.endswith("LoRA fine-tuning of a language model")
     assert lines[-1] == "on several GPUs, as --accelerate_config: cpu, ddp, fsdp2, multi_node, zero2, zero3"
+
+
+def test_auto_becomes_a_number_for_a_program_that_does_not_know_it(started: list[tuple[tuple[str, ...], bool]]) -> None:
+    said = call(
+        "run", "dpo", "--learning_rate=auto", "--model-name-or-path", "Qwen/Qwen3-8B", "--warmup_steps", "auto"
+    ).output
+    [(command, _)] = started
+    given = dict(pairwise(command))
+    assert 1e-7 <= float(given["--learning_rate"]) <= 2e-6
+    assert float(given["--warmup_steps"]) == 0.1
+    assert "auto" not in command
+    assert f"learning_rate {given['--learning_rate']}: peak" in said
+    refused = call("run", "dpo", "--learning_rate", "auto", code=2).output
+    assert "--learning_rate auto needs --model_name_or_path" in refused
 
 
 def test_ls_as_json() -> None:
@@ -161,9 +176,9 @@ def path(file: str) -> str:
             True,
         ),
         (
-            ("dpo", *FLAGS, "--accelerate_config", "zero3"),
+            ("dpo", *FLAGS[:2], "--accelerate_config", "zero3"),
             (
-                *("trl", "dpo", "--config", path("presets/dpo.yaml"), "--output_dir", "runs/dpo", *FLAGS),
+                *("trl", "dpo", "--config", path("presets/dpo.yaml"), "--output_dir", "runs/dpo", *FLAGS[:2]),
                 *("--accelerate_config", path("accelerate/zero3.yaml")),
             ),
             False,

@@ -186,8 +186,9 @@ def preset(
 ) -> Preset:
     """What a preset says about the optimisation, as keyword arguments for TrainingArguments, SFTConfig or DPOConfig.
 
-    Learning rate, schedule, warm-up, weight decay, optimizer and clipping; no batch sizes, precision or logging. Where
-    anything but the name is given, `recommend` is asked for the learning rate and the warm-up instead.
+    Learning rate, schedule, warm-up, weight decay, optimizer and clipping; no batch sizes, precision or logging. Where more
+    than the name is given, `recommend` is asked: for the learning rate of a model that is named (of images: of a batch), and
+    for the warm-up of a run whose length is.
 
     Args:
         name: ``pretrain`` (also ``pretrain_400m``, ``pretrain_2b``, ``pretrain_30b``), ``continue``, ``full``, ``lora``,
@@ -225,8 +226,9 @@ def preset(
         return Preset(settings, name=chosen.name, sources=sources, recommendation=None)
     optimizer = str(settings.get("optim", "adamw"))
     found = recommend(**given, task=chosen.task, peft=chosen.peft, rslora=rslora, optimizer=optimizer, download=download)
-    settings["learning_rate"] = found.to_training_args()["learning_rate"]
-    sources["learning_rate"] = found.reasons[0]
+    if model is not None or (chosen.task.startswith("image") and batch_size is not None):  # else the preset's is for its size
+        settings["learning_rate"] = found.to_training_args()["learning_rate"]
+        sources["learning_rate"] = found.reasons[0]
     if found.warmup_steps is not None and not set(RISES) & set(settings.get("lr_scheduler_kwargs", {})):
         settings["warmup_steps"] = found.warmup_steps
         sources["warmup_steps"] = next(reason for reason in found.reasons if reason.startswith("warm-up"))

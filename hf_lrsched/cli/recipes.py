@@ -6,6 +6,7 @@ import ast
 import os
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,7 +183,8 @@ def run(words: tuple[str, ...], configuration: str | None, **launcher: str | Non
         raise click.UsageError(f"{given[0]} is for accelerate launch; give --accelerate_config as well, such as ddp")
     file = None if configuration is None else _configuration(configuration)
     if script is None:
-        program = (*one.run_by, *_own(one, words[1:]), *words[1:])
+        typed = _decided(one, words[1:])
+        program = (*one.run_by, *_own(one, typed), *typed)
         accelerate = () if file is None else ("--accelerate_config", str(file), *given)
         sys.exit(start((*program, *accelerate), False, {}))
     # A script chooses its own preset: the demo's, where no model and no data is named.
@@ -191,6 +193,30 @@ def run(words: tuple[str, ...], configuration: str | None, **launcher: str | Non
         sys.exit(start((str(script), *flags), False, {}))
     launch = ("accelerate.commands.launch", "--config_file", str(file), *given)
     sys.exit(start((*launch, str(script), *flags), True, {}))
+
+
+def _decided(one: Shipped, typed: tuple[str, ...]) -> tuple[str, ...]:
+    """What was typed for a program that does not know "auto", with numbers in its place."""
+    from ..advice.presets import preset
+
+    words = [part for word in typed for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    said = {flag[2:].replace("-", "_"): value for flag, value in pairwise(words) if flag.startswith("--")}
+    auto = [name for name in ("learning_rate", "warmup_steps") if said.get(name) == "auto"]
+    if not auto:
+        return typed
+    if "model_name_or_path" not in said:
+        raise click.UsageError(f"--{auto[0]} auto needs --model_name_or_path, whose size decides")
+    try:
+        sized = preset(one.name, model=said["model_name_or_path"])
+    except ValueError as error:
+        raise refused(error) from error
+    for name in auto:
+        click.echo(f"{name} {sized[name]:g}: {sized.sources.get(name, 'as the preset has it')}")
+    before = ["", *words]
+    return tuple(
+        f"{sized[name]:g}" if word == "auto" and (name := flag[2:].replace("-", "_")) in auto else word
+        for flag, word in zip(before, words, strict=False)
+    )
 
 
 def _own(one: Shipped, typed: tuple[str, ...]) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..advice.model import Model, read_model
+from ..advice.model import Model, read_adapters, read_model
 from ..advice.presets import RISES
 from ..advice.recommend import Recommendation, recommend
 from .checkpoints import write
@@ -173,32 +173,15 @@ def question_of(trainer: Any, task: str, *, steps: int | None = None, tokens_per
         "steps": steps_of(trainer) if steps is None else steps,
         "examples": len(trainer.train_dataset) if hasattr(trainer.train_dataset, "__len__") else None,
         "optimizer": str(getattr(args.optim, "value", args.optim)),
-        **_adapters(trainer.model),
+        **read_adapters(trainer.model),
     }
     return {"model": _model(trainer.model), "task": task, **{name: value for name, value in known.items() if value}}
 
 
-def _adapters(model: Any) -> dict[str, Any]:
-    """The PEFT type and its numbers; nothing where all parameters train."""
-    if not hasattr(model, "peft_config"):
-        return {}
-    config = model.peft_config[model.active_adapter]
-    kind = str(getattr(config.peft_type, "value", config.peft_type)).lower()
-    if kind != "lora":
-        return {"peft": kind}
-    quantised = getattr(model.get_base_model(), "is_loaded_in_4bit", False)
-    kind = "qlora" if quantised else "dora" if getattr(config, "use_dora", False) else kind
-    return {"peft": kind, "r": config.r, "alpha": config.lora_alpha, "rslora": bool(config.use_rslora)}
-
-
 def _model(model: Any) -> Model:
-    """What is known of it, without its adapters, and without the path of the folder that it lies in."""
-    adapted = hasattr(model, "peft_config")
-    known = read_model(model.get_base_model() if adapted else model)
-    added = sum(getattr(one, "ds_numel", one.numel()) for one in model.parameters() if adapted and one.requires_grad)
-    name = Path(known.name).name if Path(known.name).is_dir() else known.name
-    parameters = None if known.parameters is None else known.parameters - added
-    return dataclasses.replace(known, name=name, parameters=parameters)
+    """What is known of it, without the path of the folder that it lies in."""
+    known = read_model(model)
+    return dataclasses.replace(known, name=Path(known.name).name) if Path(known.name).is_dir() else known
 
 
 def _tokens_of_an_example(data: Any) -> float | None:
