@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peft import LoHaConfig, LoraConfig, PeftMixedModel, get_peft_model
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, LlamaForCausalLM, MixtralConfig
 
-from hf_lrsched.advice.model import Model, read_model, size_in
+from hf_lrsched.advice.model import Model, read_adapters, read_model, size_in
 
 TINY: dict[str, Any] = {
     "hidden_size": 64,
@@ -129,3 +130,54 @@ def test_weights_that_are_cut_short_are_not_counted(tmp_path: Path) -> None:
     LlamaConfig(**TINY).save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"\x10\x00")
     assert read_model(tmp_path).said == "its config.json"
+
+
+def test_adapters_are_read_and_are_no_part_of_the_size(tmp_path: Path) -> None:
+    def config(**words: Any) -> LoraConfig:
+        return LoraConfig(r=8, lora_alpha=64, use_rslora=True, target_modules=["q_proj"], task_type="CAUSAL_LM", **words)
+
+    size = read_model(LlamaForCausalLM(LlamaConfig(**TINY))).parameters
+    lora = {"peft": "lora", "r": 8, "alpha": 64, "rslora": True}
+    wrapped = get_peft_model(LlamaForCausalLM(LlamaConfig(**TINY)), config())
+    held = LlamaForCausalLM(LlamaConfig(**TINY))
+    held.add_adapter(config())  # Transformers' own, without PEFT's wrapper
+    for model in (wrapped, held):
+        assert read_adapters(model) == lora
+        assert read_model(model).parameters == size
+        assert read_model(model).family == "llama"
+    wrapped.save_pretrained(str(tmp_path))
+    assert read_adapters(tmp_path) == lora
+    dora = get_peft_model(LlamaForCausalLM(LlamaConfig(**TINY)), config(use_dora=True))
+    assert read_adapters(dora)["peft"] == "dora"
+    assert read_model(dora).parameters == size
+    assert read_adapters(LlamaForCausalLM(LlamaConfig(**TINY))) == read_adapters("Qwen/Qwen3-8B") == read_adapters(None) == {}
+
+
+def test_adapters_of_several_types_are_refused() -> None:
+    model = PeftMixedModel(LlamaForCausalLM(LlamaConfig(**TINY)), LoraConfig(target_modules=["q_proj"]), "a")
+    model.add_adapter("b", LoHaConfig(target_modules=["v_proj"]))
+    model.set_adapter(["a", "b"])
+    with pytest.raises(ValueError, match=r"adapters of several types train at once: .*LORA.*LOHA"):
+        read_adapters(model)
+
+
+def test_an_adapter_that_names_itself_has_no_base(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path), "peft_type": "LORA"}))
+    assert read_model(tmp_path).parameters is None
+
+
+def test_weights_are_counted_once(tmp_path: Path) -> None:
+    model = LlamaForCausalLM(LlamaConfig(**TINY))
+    model.save_pretrained(tmp_path)
+    (tmp_path / "consolidated.safetensors").write_bytes((tmp_path / "model.safetensors").read_bytes())
+    assert read_model(tmp_path).parameters == read_model(model).parameters
+
+
+def test_what_is_no_model_of_the_hub_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match=r"the config\.json of no/body cannot be fetched"):
+        read_model("no/body", download=True)
+    with pytest.raises(ValueError, match="there is no folder"):
+        read_model("./nowhere")
+    with pytest.raises(ValueError, match="a model's name of 5000 characters is none"):
+        read_model("x" * 5000)
