@@ -20,7 +20,7 @@ WIDEST = 4.0  # high over low: the goal: two steps of a grid of factor 2
 NARROWEST = 2.0  # no sweep here resolves less: the grids of all of them have a factor of 2 to 3 between neighbours
 
 ENOUGH = 5  # sources; fewer do not show how far practice goes, and the band is as wide as it may be (bench_recommend.py)
-_ROOM = math.log(1.2)  # at least, between the value and either end of its band: two digits of a learning rate
+_ROOM = math.log(1.1)  # at least, between the value and either end of its band: a step in two digits of a learning rate
 ALIKE = 0.95  # windows that hold this much of the most are alike: a twentieth is one file more or less among twenty
 
 

@@ -34,8 +34,8 @@ def test_the_value_lies_in_a_band_of_the_promised_width_within_reach_of_the_evid
     found = pooled(ones)
     assert found.low * (1 - 1e-9) <= found.value <= found.high * (1 + 1e-9)
     assert NARROWEST * (1 - 1e-9) <= found.high / found.low <= WIDEST * (1 + 1e-9)
-    assert found.value / found.low > 1.19
-    assert found.high / found.value > 1.19
+    assert found.value / found.low > 1.09
+    assert found.high / found.value > 1.09
     assert sum(found.shares) == pytest.approx(1)
     assert found.lowest * (1 - 1e-9) <= found.value <= found.highest * (1 + 1e-9)
     assert 0 < found.inside <= 1 + 1e-9
