@@ -76,7 +76,7 @@ PLACES = {
     ),
     "finetune": Place(
         "finetune-130k",
-        250,
+        200,
         2,
         "all of a Llama of 130 thousand parameters on another kind of text, 512 tokens a step, AdamW",
         {"task": ["continue", "sft"], "peft": "none", "optimizer": "adamw", "parameters": 1.3e5, "batch_tokens": 512},
@@ -90,10 +90,10 @@ PLACES = {
     ),
     "cnn": Place(
         "cnn-adam",
-        200,
+        400,
         2,
-        "a ResNet of 0.2 million parameters from scratch on noisy digits, 16 a step, AdamW",
-        {"task": "image", "peft": "none", "optimizer": "adamw", "parameters": 2.0e5, "batch_size": 16},
+        "a ResNet of 0.3 million parameters from scratch on noisy digits, 16 a step, AdamW",
+        {"task": "image", "peft": "none", "optimizer": "adamw", "parameters": 3.1e5, "batch_size": 16},
     ),
 }
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from hf_lrsched.advice.sources import evidence
 from hf_lrsched.schedules.catalogue import CATALOGUE
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -209,3 +211,27 @@ def test_what_is_packed_reads_as_what_was_trained(tmp_path: Path, monkeypatch: p
 def test_every_schedule_of_the_catalogue_that_has_defaults_is_run() -> None:
     bench = script("bench_schedules")
     assert set(bench.SCHEDULES) == {*CATALOGUE, "linear", "cosine"} - {"phases"}
+
+
+def test_the_measured_evidence_is_what_the_kept_runs_say() -> None:
+    bench, written = script("bench_schedules"), script("schedules_evidence")
+    text = written.FILE.read_text("utf-8")
+    conditions = {name: place.when | {"steps": place.steps} for name, place in bench.PLACES.items()}
+    assert text.partition(written.MARK)[2].splitlines() == [f"  - {line}" for line in written.entries(conditions)]
+    assert all(isinstance(yaml.safe_load(line), dict) for line in written.entries(conditions))
+
+
+def test_every_task_s_best_is_named_with_its_regret_and_its_spread() -> None:
+    table, found = script(), evidence()
+    for name, task in table.tasks().items():
+        for row in table.compare(table.runs_of(task)):
+            entry = found[f"schedules-{name}-{row.schedule}"]
+            assert entry.of == "regret"
+            assert entry.value == pytest.approx(row.regret, abs=1e-4)
+            assert (row.schedule in found[f"schedules-{name}"].text.split(", ")) == row.tied
+
+
+def test_every_schedule_was_run_at_its_own_best_rate_on_every_task() -> None:
+    bench, table = script("bench_schedules"), script()
+    found = {name: {row.schedule for row in table.compare(table.runs_of(task))} for name, task in table.tasks().items()}
+    assert found == {name: set(bench.SCHEDULES) for name in bench.PLACES}
