@@ -17,7 +17,7 @@ from .matching import KIND, RANK, Estimate, estimate, is_about, outside
 from .model import read_adapters, read_model
 from .pool import Pooled, pooled
 from .question import Question, asked
-from .settings import choice
+from .settings import choice, compared
 from .sources import Evidence, about
 
 # Shares of the evidence's weight that must lie in the band, and sources there must be. Of 420 shipped values, each judged
@@ -231,6 +231,9 @@ def _recommended(
     if question.model.parameters is None and not question.task.startswith("image"):
         reasons.append("the model's size is not known, and counts for nothing here; give it as 8B or 350M")
     reasons += [f"{name} {_short(made.value)}: {made.told}" for name, made in settings if made is not None]
+    beside = None if schedule is None else compared(question, schedule.value)
+    if beside is not None:
+        reasons.insert(2 if len(reasons) > 1 and reasons[1].startswith("schedule") else len(reasons), beside[0])
     low, high = (None, None) if found is None else (float(f"{found.low:.3g}"), float(f"{found.high:.3g}"))
     return Recommendation(
         question=question,
@@ -247,7 +250,7 @@ def _recommended(
         set_aside=aside,
         disagreement="" if found is None else _disagreement(found),
         confidence=_confidence(found, used),
-        cited=tuple(made.entry for _, made in settings if made is not None),
+        cited=(*(made.entry for _, made in settings if made is not None), *([] if beside is None else beside[1:])),
     )
 
 

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from .question import Question
+from .question import Question, spelled
 from .sources import Evidence, about
 
 
@@ -42,6 +42,44 @@ def choice(quantity: str, question: Question) -> Choice | None:
             if value is not None:
                 return Choice(value, entry)
     return None
+
+
+def compared(question: Question, schedule: str) -> tuple[str, Evidence] | None:
+    """How `schedule` did beside all others, each at its own best learning rate, in this project's own small runs of the task.
+
+    What lies within their spread over seeds is a tie. None where no such runs were made.
+
+    >>> compared(Question("pretrain"), "wsd")[0].partition("), ")[2]
+    'wsd has the lowest loss; with it tie multi_step, one_cycle and rex'
+    """
+    method = "none" if question.peft is None else question.peft
+    runs = [
+        entry for entry in about("schedule")
+        if entry.source.key == "bench-schedules" and question.task in entry.when["task"] and method in entry.when["peft"]
+    ]  # fmt: skip
+    if not runs or question.optimizer != "adamw":
+        return None
+    [run] = runs
+    ties = run.text.split(", ")
+    size, steps = spelled(run.when["parameters"][0]), run.when["steps"][0]
+    told = (
+        f"{run.note.split(',')[0]}, each at its own best learning rate in small runs ({size} parameters, {steps:g} steps), "
+    )
+    if schedule in ties:
+        others = _listed([name for name in ties if name != schedule])
+        place = (
+            f"has the lowest loss; with it tie {others}"
+            if schedule == ties[0]
+            else f"ties with the lowest loss, as do {others}"
+        )
+        return f"{told}{schedule} {place}", run
+    behind = next((entry for entry in about("regret") if entry.id == f"{run.id}-{schedule}"), None)
+    by = f" by {behind.value:.3g} nats" if behind is not None and behind.value is not None else ""
+    return f"{told}{schedule} is behind {ties[0]}{by}", run
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names) or "none"
 
 
 def _value(entry: Evidence, question: Question) -> Any:

@@ -12,7 +12,7 @@ from hf_lrsched import recommend
 from hf_lrsched.advice.model import Model
 from hf_lrsched.advice.question import TASKS, Question
 from hf_lrsched.advice.recommend import answer
-from hf_lrsched.advice.settings import choice
+from hf_lrsched.advice.settings import choice, compared
 from hf_lrsched.advice.sources import evidence
 
 PRESETS = Path(__file__).parents[2] / "recipes" / "presets"
@@ -130,6 +130,17 @@ def test_the_recipes_presets_are_what_is_advised(preset: str) -> None:
     assert read["weight_decay"] == advised["weight_decay"].value
     if advised["warmup"] is not None and "warmup_steps" in read:
         assert read["warmup_steps"] == advised["warmup"].value
+
+
+def test_the_schedule_is_set_beside_all_others_in_runs_of_ours() -> None:
+    for task in ("pretrain", "full", "lora", "cnn"):
+        found = recommend("8B", task=task)
+        assert any(reason.startswith("of 13 schedules, each at its own best") for reason in found.reasons)
+        assert "bench_schedules.py" in found.bibtex()
+    behind = compared(Question("pretrain"), "step_decay")
+    assert behind is not None
+    assert "step_decay is behind wsd by 0.361 nats" in behind[0]
+    assert compared(Question("rl"), "wsd") is None
 
 
 def test_every_choice_names_a_task_that_there_is() -> None:
