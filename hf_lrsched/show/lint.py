@@ -54,10 +54,17 @@ def message(remark: Remark) -> str:
 
 
 def _wrapped(sentence: str, width: int) -> list[str]:
-    around = "    "
-    return textwrap.wrap(
-        sentence, width, initial_indent=around, subsequent_indent=around, break_long_words=False, break_on_hyphens=False
+    """A sentence in indented lines; a per cent sign stays with its number."""
+    around, held = "    ", "\0%"
+    lines = textwrap.wrap(
+        sentence.replace(" %", held),
+        width,
+        initial_indent=around,
+        subsequent_indent=around,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
+    return [line.replace(held, " %") for line in lines]
 
 
 def _edit(fix: Fix) -> list[str]:

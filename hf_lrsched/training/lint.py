@@ -175,17 +175,14 @@ def configuration(
         others: what else callbacks are given; not looked at.
     """
     bare = getattr(model, "module", model)
-    values = {name: _plain(getattr(args, name, None)) for name in _ARGUMENTS}
-    values |= _known(lambda: _of_optimizer(optimizer), {"learning_rate": args.learning_rate})
     nothing: dict[str, Any] = {}
     adapters = _known(lambda: _of_adapters(bare), nothing)
+    values = _values(args, optimizer, lr_scheduler, trainer)
     values |= {name: value for name, value in adapters.items() if name != "peft"}
-    values |= _known(lambda: _of_scheduler(lr_scheduler, trainer), nothing)
     values["resume_from_checkpoint"] = values["resume_from_checkpoint"] or bool(state.global_step) or None
-    beside: tuple[Configuration, ...] = ()
-    name = getattr(getattr(bare, "config", None), "_name_or_path", "")
-    values["model_name_or_path"] = name or None
+    values["model_name_or_path"] = getattr(getattr(bare, "config", None), "_name_or_path", "") or None
     ours = values.get("lr_scheduler_type") in CATALOGUE and values["lr_scheduler_type"] != "constant"
+    beside: tuple[Configuration, ...] = ()
     return Configuration.of(
         {name: value for name, value in values.items() if value is not None},
         form="hf_lrsched" if ours else "transformers",
@@ -197,6 +194,14 @@ def configuration(
         processes=args.world_size,
         companions=_known(lambda: _deepspeed(trainer), beside),
     )
+
+
+def _values(args: TrainingArguments, optimizer: Any, lr_scheduler: Any, trainer: Any) -> dict[str, Any]:
+    """The arguments that rules look at, with what optimizer and scheduler know better."""
+    nothing: dict[str, Any] = {}
+    values = {name: _plain(getattr(args, name, None)) for name in _ARGUMENTS}
+    values |= _known(lambda: _of_optimizer(optimizer), {"learning_rate": args.learning_rate})
+    return values | _known(lambda: _of_scheduler(lr_scheduler, trainer), nothing)
 
 
 def _known(find: Callable[[], T], otherwise: T) -> T:
@@ -252,10 +257,10 @@ def _of_scheduler(scheduler: Any, trainer: Any) -> dict[str, Any]:
 
 
 def _made_for(scheduler: Any) -> float | None:
-    """The steps that a scheduler was made for, where it says so."""
+    """The steps that a scheduler was made for, where it says so; torch's ``total_iters`` is the length of a part."""
     if isinstance(scheduler, ScheduleLR):
         return scheduler.schedule.total
-    for name in ("total_steps", "T_max", "total_iters"):
+    for name in ("total_steps", "T_max"):
         if isinstance(found := getattr(scheduler, name, None), int):
             return float(found)
     [*curves] = getattr(scheduler, "lr_lambdas", [])

@@ -42,6 +42,13 @@ def test_lines_fit_the_width_except_for_links() -> None:
     assert all(len(line) <= 70 or "https://" in line for line in lines)
 
 
+def test_a_per_cent_sign_stays_with_its_number() -> None:
+    for width in range(60, 90):
+        lines = text([replace(GONE, sentence="reaches 2 % of its peak " * 12)], width=width).splitlines()
+        assert all(len(line) <= width and not line.lstrip().startswith("%") for line in lines)
+    assert "reaches 2 % of" in lines[1]
+
+
 def test_levels_are_counted() -> None:
     assert count([GONE, NOTE, BROKEN]) == {"error": 2, "warning": 0, "note": 1}
 

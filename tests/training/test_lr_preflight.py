@@ -16,7 +16,7 @@ import pytest
 import torch
 from accelerate.scheduler import AcceleratedScheduler
 from torch.optim import SGD, AdamW
-from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, StepLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, StepLR
 from transformers import SchedulerType, Trainer, TrainerControl, TrainerState, get_cosine_schedule_with_warmup
 from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
 
@@ -291,29 +291,35 @@ def own(folder: Path, scheduler: Any, optimizer: Any, *, step: int = 0) -> Any:
 
 def test_a_scheduler_that_is_shorter_than_the_run_is_told(tmp_path: Path) -> None:
     optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=PEAK)
-    for scheduler, behind in (
-        (get_cosine_schedule_with_warmup(optimizer, 0, 10), "is not what was planned"),
-        (CosineAnnealingLR(optimizer, 10), "climbs again"),
-        (OneCycleLR(optimizer, PEAK, total_steps=10), "the run ends in a ValueError"),
-        (ScheduleLR(optimizer, wsd(10, warmup=2, decay=2)), "is not what was planned"),
+    for scheduler, behind, level in (
+        (get_cosine_schedule_with_warmup(optimizer, 0, 10), "is not what was planned", "warning"),
+        (CosineAnnealingLR(optimizer, 10), "climbs again", "error"),
+        (OneCycleLR(optimizer, PEAK, total_steps=10), "the run ends in a ValueError", "error"),
+        (ScheduleLR(optimizer, wsd(10, warmup=2, decay=2)), "is not what was planned", "warning"),
     ):
         seen = own(tmp_path, scheduler, optimizer)
         assert (seen.schedule, seen.warmup) == ("", 0.0)
         [remark] = judge(seen, rules=[ClimbsAgain])
         assert "the scheduler was made for 10 steps and the run has 20; behind step 10" in remark.sentence
         assert behind in remark.sentence
+        assert remark.level == level
 
 
 def test_torchs_one_cycle_in_a_resumed_run_is_told(tmp_path: Path) -> None:
     optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=PEAK)
-    scheduler = OneCycleLR(optimizer, PEAK, total_steps=20)
-    assert judge(own(tmp_path, scheduler, optimizer)) == []
-    assert [remark.rule for remark in judge(own(tmp_path, scheduler, optimizer, step=10))] == ["LR026"]
+    for length, rules in ((30, ["LR026"]), (20, [])):  # the run has 20
+        scheduler = OneCycleLR(optimizer, PEAK, total_steps=length)
+        assert judge(own(tmp_path, scheduler, optimizer)) == []
+        assert [remark.rule for remark in judge(own(tmp_path, scheduler, optimizer, step=10))] == rules
 
 
 def test_a_scheduler_of_the_runs_length_or_of_none_is_told_nothing(tmp_path: Path) -> None:
     optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=PEAK)
-    for scheduler in (get_cosine_schedule_with_warmup(optimizer, 0, 20), StepLR(optimizer, 5)):
+    for scheduler in (
+        get_cosine_schedule_with_warmup(optimizer, 0, 20),
+        StepLR(optimizer, 5),
+        LinearLR(optimizer, total_iters=2),
+    ):
         assert judge(own(tmp_path, scheduler, optimizer)) == []
 
 

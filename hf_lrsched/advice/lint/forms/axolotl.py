@@ -19,6 +19,7 @@ _TASKS = {
     **dict.fromkeys(("dpo", "ipo", "kto", "simpo", "bco"), "preference"),
     **dict.fromkeys(("grpo", "gdpo", "ebft", "ppo"), "rl"),
 }
+_WHOLE = re.compile(r"^\^?(?:model\.)?(?:language_model(?:\.model)?\.)?\.?\*$")  # parameters of a whole (language) model
 _OWN = ("micro_batch_size", "sequence_len", "datasets", "pretraining_dataset", "val_set_size", "dataset_prepared_path", "rl")
 
 
@@ -99,7 +100,7 @@ def _peft(document: Document) -> str:
         if "hatchery" in document:  # a service that trains LoRA and nothing else
             return "lora"
         layers = document.value("unfrozen_parameters")
-        some = isinstance(layers, list) and any(re.search(r"\.\d|\[|layers", str(one)) for one in layers)
+        some = isinstance(layers, list) and bool(layers) and not any(_WHOLE.search(str(one)) for one in layers)
         return "partial" if some or document.value("lisa_n_layers") else "full"
     if document.value("relora"):
         return "relora"

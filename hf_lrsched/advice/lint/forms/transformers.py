@@ -17,6 +17,9 @@ from .form import ORPO, Reader, size_of, task_of
 from .names import ANY_TRL, TRAINING_ARGUMENTS, TRL, UNMISTAKABLE
 
 _STOCK = frozenset(["constant"])  # ours too, but Transformers' under that name
+_ADAPTED = re.compile("lora|peft|adapter|quant|freeze|frozen|tunable|trainable|tune_")  # keys by which some parameters train
+_LOADING = ("attn_implementation", "torch_dtype", "dtype", "use_flash_attn")
+_ANYBODYS = frozenset([*_LOADING, "max_length", "max_seq_length", "dataset_name", "model_revision"])
 _DEPTH = 2  # how deep a mapping of arguments may lie in somebody's own file
 _LR = ("learning_rate", "lr_scheduler_type", "warmup_steps", "warmup_ratio", "num_train_epochs", "max_steps")
 
@@ -124,6 +127,8 @@ def _peft(document: Document) -> str:
         return "qlora" if quantized else "lora"
     if asked:
         return "full"
-    if any("lora" in key or "peft" in key or "adapter" in key or "quant" in key for key in document.entries):
+    if any(_ADAPTED.search(key) for key in document.entries):
         return ""
-    return "full" if document.has("attn_implementation", "torch_dtype", "dtype", "dataset_mixer", "use_flash_attn") else ""
+    # Their own programs train all parameters where nothing else is asked for; a script of somebody's own may add LoRA.
+    theirs = "dataset_mixer" in document or any(key in ANY_TRL and key not in _ANYBODYS for key in document.entries)
+    return "full" if theirs and document.has("dataset_mixer", *_LOADING) else ""

@@ -5,6 +5,8 @@ What they do not know: where somebody stands when the run is started, which is w
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from ..configuration import OURS, TRAINERS, Configuration, Setting
 from ..remark import Remark
 from ..rule import Example, Rule
 from .mending import replaced
+from .wording import spoken
 
 _TAKES_DEEPSPEED = (*OURS, "axolotl")
 # DeepSpeed's schedules, and the ones of Transformers that have their shape (deepspeed/runtime/lr_schedules.py).
@@ -63,7 +66,9 @@ class DeepSpeedSchedule(Rule):
             if _SHAPES.get(block.value) == asked:
                 continue
             chosen = configuration.get("lr_scheduler_type")
-            said = f"{chosen.key}: {chosen.value}" if chosen is not None and chosen.line else f"{asked} (the default)"
+            if chosen is None and configuration.partial:
+                continue
+            said = spoken(chosen, chosen.value) if chosen is not None and chosen.line else f"{asked} (the default)"
             sentence = f"the run follows DeepSpeed's {block.value} ({_where(beside, block)}), and {said} is never used"
             advice = "Remove the scheduler block from DeepSpeed's file"
             place = chosen if chosen is not None and chosen.line else "deepspeed"
@@ -156,9 +161,11 @@ class FileMissing(Rule):
             return
         for setting in configuration.missing:
             named = Path(str(setting.value))
+            if setting.key.startswith("-") and _made(configuration, named.name):
+                continue
             here = None if named.is_absolute() else _folder_of(configuration, named)
             where = "is not beside this file" if here == Path(configuration.file).parent else f"is not in {here}"
-            sentence = f"{setting.key}: {named} {where if here else 'is not here'}, nor below any folder above"
+            sentence = f"{spoken(setting, named)} {where if here else 'is not here'}, nor below any folder above"
             near = _near(here, named.name)
             advice = f"Did you mean {near}?" if near else "Correct the path, or keep the file beside the configuration"
             yield self.remark(configuration, setting, sentence, advice, level="warning" if here else "note")
@@ -170,15 +177,24 @@ def _folder_of(configuration: Configuration, named: Path) -> Path | None:
     if named.parent == Path("."):
         return start
     above = [start, *start.absolute().parents[:8]]  # as far up as `reading` looks
-    return next((folder / named.parent for folder in above if (folder / named.parent).is_dir()), None)
+    return next((folder / named.parent for folder in above if os.path.isdir(folder / named.parent)), None)
+
+
+def _made(configuration: Configuration, name: str) -> bool:
+    """Whether the script makes the file itself: by ``>``, ``-o``, ``tee``, ``cp``, ``mv`` or ``ln``."""
+    making = rf"(?:>\s*|\s-o\s+|\b(?:tee|cp|mv|ln)\s[^|;&]*?)[\"']?[^\s\"'|;&]*(?<![\w.-]){re.escape(name)}(?![\w.-])"
+    return any(re.search(making, line) for line in configuration.lines)
 
 
 def _near(folder: Path | None, name: str) -> str:
-    """A file of a nearly equal name beside."""
+    """A file of a nearly equal name beside; empty where the folder cannot be looked into."""
     from difflib import get_close_matches
 
     wanted, kind = Path(name).stem, Path(name).suffix
-    stems = sorted(path.stem for path in folder.iterdir() if path.suffix == kind) if folder else []
+    try:
+        stems = sorted(path.stem for path in folder.iterdir() if path.suffix == kind) if folder else []
+    except OSError:
+        return ""
     return next((f"{stem}{kind}" for stem in get_close_matches(wanted, stems, n=1)), "")
 
 

@@ -77,7 +77,10 @@ class ClimbsAgain(Rule):
     )
 
     def judge(self, configuration: Configuration, siblings: Sequence[Configuration]) -> Iterator[Remark]:
-        """Of Transformers' cosines; of a live run also of the scheduler itself, where it tells for how long it was made."""
+        """Of Transformers' cosines; of a live run also of the scheduler itself, where it tells for how long it was made.
+
+        An error where it raises or climbs; others may well hold their last LR, as is meant.
+        """
         yield from self._waves(configuration)
         yield from self._too_short(configuration)
 
@@ -102,10 +105,14 @@ class ClimbsAgain(Rule):
         if made is None or run is None or made >= run.total:
             return
         kind = str(configuration.value("scheduler_class", "")).lower()
-        behind = "climbs again" if "cosine" in kind else "is not what was planned"
-        behind = "the run ends in a ValueError" if "onecycle" in kind else f"the learning rate {behind}"
+        behind, level = "the learning rate is not what was planned", "warning"
+        if "cosine" in kind:
+            behind, level = "the learning rate climbs again", self.level
+        elif "onecycle" in kind:
+            behind, level = "the run ends in a ValueError", self.level
         sentence = f"the scheduler was made for {made:g} steps and the run has {run.total}; behind step {made:g} {behind}"
-        yield self.remark(configuration, "scheduler_total_steps", sentence, f"Make it for {run.total} steps")
+        advice = f"Make it for {run.total} steps"
+        yield self.remark(configuration, "scheduler_total_steps", sentence, advice, level=level)
 
 
 class OneCycleResumed(Rule):
@@ -123,8 +130,11 @@ class OneCycleResumed(Rule):
     )
 
     def judge(self, configuration: Configuration, siblings: Sequence[Configuration]) -> Iterator[Remark]:
-        """Not of ours, whose resume goes by its policy."""
+        """Not of ours, whose resume goes by its policy, nor where a live one is as long as its run."""
         schedule, resumed = configuration.schedule, _resumed(configuration)
+        made, run = _told(configuration, "scheduler_total_steps"), configuration.steps
+        if made is not None and run is not None and made == run.total:
+            return
         theirs = configuration.form == "axolotl" or "onecycle" in str(configuration.value("scheduler_class", "")).lower()
         if not resumed or not theirs or (schedule != "one_cycle" and configuration.form == "axolotl"):
             return

@@ -10,14 +10,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import PurePath
 
 from ...model import Model
 from ...question import PEFT_TYPES, TASKS, Question, optimizer_of, spelled
 from ...recommend import Recommendation, answer
-from ...sources import Evidence, about
+from ...sources import Evidence, Source, about
 from ..configuration import Configuration, Setting
 from ..remark import Remark
 from ..rule import Example, Rule
+from .wording import spoken
 
 # Times the end of a band of 4 around the value; rates of adapters scatter more, with rank, alpha and layers. 19 of 505
 # public files lie beyond: 12 at a rate for SFT under DPO, 3 at LoRA's with all parameters, 4 far from their own siblings.
@@ -30,13 +32,21 @@ _ALPHA = 32.0  # LoRA Without Regret (doi 10.64434/tml.20250929): with this alph
 _ALPHA_FAR = 4.0  # alphas of 8 to 64 are shipped (recommend's evidence: lora_scale)
 _COLLAPSES = 5e-5  # datawhalechina/hello-agents, pull request 771: GSM8K 57 % to 2.4 % under GRPO of all parameters
 _SPECIAL = re.compile(r"falcon-e|bitnet|1[._]58")  # ternary weights, which are trained at 10 times the rate and more
+# Encoder-decoders, of which the evidence has none: T5's own fine-tuning took 1e-3 (arXiv 1910.10683, section 3.1.2).
+_OTHER_KIND = re.compile(r"(?<![a-z])(?:flan-)?(?:[a-z]*(?<!gp)t5|m?bart|ul2|pegasus|marian|nllb)(?![a-z])")
+_FEW_SOURCES = 3  # a band of fewer, or of any size, speaks for what is very far out alone
+_SMALLEST = 1e8  # parameters under RL: the model that collapsed has 6e8, and a far smaller one takes a higher rate
+_NUMBER = re.compile(r"(?<![\d.])\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\d.])")
+_SAME = 0.01  # relative; two spellings of one number are nearer
 _DEFAULT = 5e-5  # TrainingArguments.learning_rate, transformers 5.23.0
 
 
 def question_of(configuration: Configuration) -> Question | None:
     """What one would ask for the configuration's learning rate; None where task or method are not known, and not for Adam."""
     peft = configuration.peft
-    if _SPECIAL.search(configuration.word("model_name_or_path")):
+    named = configuration.word("model_name_or_path")
+    tiny = configuration.task == "rl" and (configuration.parameters or _SMALLEST) < _SMALLEST
+    if tiny or _SPECIAL.search(named) or _OTHER_KIND.search(named):
         return None
     optimizer = optimizer_of(configuration.word("optim") or "adamw")
     if (
@@ -79,12 +89,17 @@ def _band(advised: Recommendation) -> str:
     return f"{advised.low:g} to {advised.high:g}"
 
 
+def _keys(advised: Recommendation) -> dict[str, Source]:
+    """A band's sources, each once."""
+    return {one.evidence.source.key: one.evidence.source for one in advised.used}
+
+
 def _sources(advised: Recommendation) -> str:
     """How many sources a band has, and the weightiest of those that can be looked up."""
-    sources = {one.evidence.source.key: one.evidence.source for one in advised.used}
+    sources = _keys(advised)
     known = [source.title for source in sources.values() if source.url][:2]
-    among = f", among them {' and '.join(known)}" if known else ""
-    return f"{len(sources)} source{'s' * (len(sources) > 1)}{among}"
+    whole = ": " if len(known) == len(sources) else ", among them "
+    return f"{len(sources)} source{'s' * (len(sources) > 1)}{whole if known else ''}{' and '.join(known)}"
 
 
 def times(ratio: float) -> str:
@@ -96,9 +111,21 @@ def times(ratio: float) -> str:
     return f"{ratio:.2g}" if ratio < 10 else f"{round(ratio)}"
 
 
+def named_for_its_rate(configuration: Configuration) -> bool:
+    """Whether the file's name carries the learning rate, as one of a sweep does.
+
+    >>> one = Configuration.of({"learning_rate": 1e-6})
+    >>> named_for_its_rate(one.but(file="sweep/lr_1e-6.yaml")), named_for_its_rate(one.but(file="lr_1e-5.yaml"))
+    (True, False)
+    """
+    rate = configuration.number("learning_rate")
+    numbers = _NUMBER.findall(PurePath(configuration.file).stem.lower())
+    return rate is not None and any(math.isclose(float(one), rate, rel_tol=_SAME) for one in numbers)
+
+
 def said(setting: Setting, rate: float) -> str:
     """A rate as it stands in the file, with its key."""
-    return f"{setting.key}: {setting.written or f'{rate:g}'}"
+    return spoken(setting, setting.written or f"{rate:g}")
 
 
 class RateOutsideBand(Rule):
@@ -126,6 +153,9 @@ class RateOutsideBand(Rule):
         # From a band of 4 around the value: where the band itself lies about it hangs on one file more or less.
         far = rate / (2 * middle) >= (_FAR_PEFT if question.peft else _FAR) - 1e-9
         if not (far or middle / 2 / rate >= _VERY_FAR) or _as_far(advised, rate) > _SO_FAR_OUT:
+            return
+        thin = configuration.parameters is None or len(_keys(advised)) < _FEW_SOURCES
+        if thin and max(above, below) < _VERY_FAR:
             return
         how_far = f"{times(above)} times the upper end" if above > 1 else f"1/{times(below)} of the lower end"
         size = f" at {spelled(configuration.parameters)}" if configuration.parameters else ""
@@ -170,9 +200,9 @@ class RateOfFullTuning(Rule):
         return rate <= (advised.low or 0.0) / _FULL and rate <= full * (1 + 1e-9)
 
     def judge(self, configuration: Configuration, siblings: Sequence[Configuration]) -> Iterator[Remark]:
-        """Of supervised fine-tuning."""
+        """Of supervised fine-tuning, but for one file of a sweep, which is named for its rate."""
         found = _asked(configuration)
-        if found is None or not self.fires(configuration):
+        if found is None or not self.fires(configuration) or named_for_its_rate(configuration):
             return
         setting, rate, question, advised = found
         full = answer(Question("sft", None, question.model))
@@ -242,7 +272,7 @@ class RateOfSFTInRL(Rule):
         return question is not None and (question.task, question.peft) == ("rl", None) and (rate or 0.0) >= _COLLAPSES
 
     def judge(self, configuration: Configuration, siblings: Sequence[Configuration]) -> Iterator[Remark]:
-        """Of all parameters by the value; of any where LLaMA-Factory's file leaves the Trainer's default."""
+        """Of all parameters: by the value, or where LLaMA-Factory's file leaves the Trainer's default."""
         setting, rate = configuration.get("learning_rate"), configuration.number("learning_rate")
         if setting and rate and self.fires(configuration):
             sentence = (
@@ -251,7 +281,8 @@ class RateOfSFTInRL(Rule):
             )
             yield self.remark(configuration, setting, sentence, "Try 1e-6")
         theirs = configuration.form == "llamafactory" and configuration.task in ("rl", "preference")
-        if theirs and "learning_rate" not in configuration:
+        absent = "learning_rate" not in configuration and not configuration.partial
+        if theirs and absent and configuration.peft == "full":  # LoRA's band reaches up to it
             sentence = f"no learning_rate is set, so Trainer's {_DEFAULT:g} holds, a rate for supervised fine-tuning"
             yield self.remark(configuration, None, f"{sentence}; TRL's default for DPO, GRPO and KTO is 1e-6", "Set it")
 

@@ -24,6 +24,7 @@ from .arguments import (
     wrong_words,
 )
 from .mending import removed, replaced
+from .wording import spoken
 
 _THEIRS = (*ACCEPTED, *DROPS_KWARGS, *FOLLOWS_THE_LOSS)
 FOR_RESUMING = ("on_resume", "resume_steps")
@@ -68,7 +69,7 @@ class ArgumentsRefused(Rule):
     )
 
     def judge(self, configuration: Configuration, siblings: Sequence[Configuration]) -> Iterator[Remark]:
-        """Transformers' schedules by their signatures, ours by the catalogue."""
+        """Transformers' schedules by their signatures, ours by the catalogue; what is absent only where all is read."""
         schedule = configuration.schedule
         if configuration.form not in SCHEDULED or configuration.unknown("lr_scheduler_kwargs"):
             return
@@ -77,10 +78,10 @@ class ArgumentsRefused(Rule):
             word, why = wrong_words(schedule, kwargs)
             if why:
                 yield self.remark(configuration, place_of(configuration, word), why, "Take another schedule, or remove it")
-            elif missing := missing_words(configuration, kwargs):
+            elif (missing := missing_words(configuration, kwargs)) and not configuration.partial:
                 sentence = f"{missing}, so the run ends before its first step"
                 yield self.remark(configuration, "lr_scheduler_type", sentence, "Give it in lr_scheduler_kwargs")
-        elif why := _refused_by_ours(configuration, kwargs):
+        elif (why := _refused_by_ours(configuration, kwargs)) and not configuration.partial:
             place = configuration.get("lr_scheduler_kwargs") or configuration.get("lr_scheduler_type")
             yield self.remark(configuration, place, why, "Change lr_scheduler_kwargs")
 
@@ -139,7 +140,7 @@ class UnknownSchedule(Rule):
             return
         near = get_close_matches(setting.value.rpartition(".")[2].lower(), known, n=1, cutoff=_NEAR)
         if near:
-            sentence = f"{setting.key}: {setting.value} is no schedule that Transformers knows, so the run does not begin"
+            sentence = f"{spoken(setting, setting.value)} is no schedule that Transformers knows, so the run does not begin"
             advice = f"Did you mean {near[0]}?"
             yield self.remark(configuration, setting, sentence, advice, fix=replaced(setting, value=near[0]))
 
@@ -213,7 +214,7 @@ class EvaluationMissing(Rule):
         if configuration.schedule not in FOLLOWS_THE_LOSS or configuration.form not in ("transformers", "trl", "hf_lrsched"):
             return
         asked = configuration.settings.get("eval_strategy") or configuration.settings.get("evaluation_strategy")
-        if asked is not None and asked.value not in (None, "no", False):
+        if configuration.partial if asked is None else asked.value not in (None, "no", False):
             return
         sentence = (
             f"{configuration.schedule} follows the held-out loss, and eval_strategy is 'no', so TrainingArguments refuse it"

@@ -13,7 +13,7 @@ from ...question import optimizer_of
 from ..configuration import Configuration
 from ..remark import Remark
 from ..rule import Example, Rule
-from .rates import LORA, said, times
+from .rates import LORA, named_for_its_rate, said, times
 
 _MOST = 10.0  # times that two files may differ: recipes.md section 4, LR015
 
@@ -37,8 +37,14 @@ class SiblingsDisagree(Rule):
     )
 
     def judge(self, configuration: Configuration, siblings: Sequence[Configuration]) -> Iterator[Remark]:
-        """Said once for a folder, in the file that is furthest from the others (of two in the one with the higher rate)."""
+        """Said once for a folder, in the file that is furthest from the others (of two in the one with the higher rate).
+
+        A sweep's files, each named for its rate, differ on purpose.
+        """
+        if named_for_its_rate(configuration):
+            return
         kin = [one for one in (configuration, *siblings) if _kind(one) and _kind(one) == _kind(configuration)]
+        kin = [one for one in kin if not named_for_its_rate(one)]
         rates = sorted((rate, one.file) for one in kin if (rate := one.number("learning_rate")))
         setting = configuration.get("learning_rate")
         if len(rates) < 2 or setting is None or rates[-1][0] / rates[0][0] <= _MOST * (1 + 1e-9):

@@ -13,9 +13,14 @@ from ..configuration import OURS, WITHOUT_WARMUP, Configuration, Setting, Steps
 from ..remark import Remark
 from ..rule import Example, Rule
 from .mending import removed, replaced
+from .wording import spoken, steps
 
-# Files of scripts that keep arguments of their own, among them warmup_ratio, name one of these (recipes.md section 2.1: OI).
-_OWN_SCRIPT = frozenset({"with_tracking", "checkpointing_steps", "max_train_steps", "num_warmup_steps", "use_slow_tokenizer"})
+# Files of scripts that keep arguments of their own, among them warmup_ratio, name one of these (recipes.md section 2.1: OI);
+# the last two are ms-swift's words for the method (its examples/train/streaming/streaming.sh: train_type).
+_OWN_SCRIPT = frozenset((
+    "with_tracking", "checkpointing_steps", "max_train_steps", "num_warmup_steps", "use_slow_tokenizer", "train_type",
+    "tuner_type",
+))  # fmt: skip
 THE_RUN_ITSELF = "the run itself"  # `Configuration.of`
 HALF = 0.5  # recipes.md section 4, LR002: all ten full.yaml of litgpt's config_hub/finetune warm up for longer
 _TRANSFORMERS_5 = ("transformers", "trl", "hf_lrsched")  # LLaMA-Factory 0.9.5 takes Transformers 4.55 to 5.6, and reads it
@@ -46,10 +51,10 @@ def _shorter(configuration: Configuration, setting: Setting) -> tuple[str, str]:
     """A warm-up that fits, as the setting would write it, and in words."""
     run = configuration.steps
     if setting.name == "warmup_ratio" or run is None:
-        return "0.05", f"{setting.key}: 0.05"
-    steps = round(default_warmup(run.total))
-    why = "5 %, at least 100 steps, at most 10 %" if steps else "a tenth of the run is no step"
-    return str(steps), f"{setting.key}: {steps} ({why})"
+        return "0.05", spoken(setting, "0.05")
+    fitting = round(default_warmup(run.total))
+    why = "5 %, at least 100 steps, at most 10 %" if fitting else "a tenth of the run is no step"
+    return str(fitting), f"{spoken(setting, fitting)} ({why})"
 
 
 def _counted(run: Steps) -> str:
@@ -77,7 +82,7 @@ class WarmupLongerThanRun(Rule):
         reached = configuration.effective_peak or 0.0
         most = "at most " if run.at_most else ""
         sentence = (
-            f"the warm-up takes {warmup:g} steps and the run has {most}{run.total}{_counted(run)}, so the learning rate "
+            f"the warm-up takes {steps(warmup)} and the run has {most}{run.total}{_counted(run)}, so the learning rate "
             f"reaches {most}{_peak(configuration, reached)}, and never decays"
         )
         value, words = _shorter(configuration, setting)
@@ -104,7 +109,7 @@ class WarmupMostOfRun(Rule):
         known = share if share is not None or run is None or warmup is None else warmup / run.total
         if setting is None or known is None or not HALF < known < 1.0 or not _judged(configuration):
             return
-        of = f" ({warmup:g} of {run.total} steps{_counted(run)})" if run is not None and warmup is not None else ""
+        of = f" ({warmup:g} of {steps(run.total)}{_counted(run)})" if run is not None and warmup is not None else ""
         least = "at least " if run is not None and run.at_most else ""
         sentence = f"the warm-up is {least}{known:.0%} of the run{of}, more than half, so little is trained near the peak"
         value, words = _shorter(configuration, setting)
@@ -126,26 +131,35 @@ class WarmupRatioGone(Rule):
     )
 
     def judge(self, configuration: Configuration, siblings: Sequence[Configuration]) -> Iterator[Remark]:
-        """Not for the trainers that read it themselves: axolotl, LLaMA-Factory, scripts with arguments of their own."""
+        """Not for the trainers that read it themselves: axolotl, LLaMA-Factory, scripts with arguments of their own.
+
+        A mapping or a list is a sweep's choice of values, and no argument.
+        """
         setting = configuration.settings.get("warmup_ratio")
-        if setting is None or configuration.form not in _TRANSFORMERS_5 or _OWN_SCRIPT & set(configuration.others):
+        if setting is None or configuration.form not in _TRANSFORMERS_5 or isinstance(setting.value, dict | list):
             return
-        steps = configuration.get("warmup_steps")
+        if _OWN_SCRIPT & {key.lstrip("-").replace("-", "_") for key in configuration.others}:
+            return
+        beside = configuration.get("warmup_steps")
         sentence = (
-            f"{setting.key}: {setting.written or setting.value} is no argument of Transformers 5.23, which refuses it; a "
+            f"{spoken(setting)} is no argument of Transformers 5.23, which refuses it; a "
             "share of the run is written as warmup_steps below 1"
         )
-        if steps is not None or setting.value is None or setting.number == 0:
-            told = f", and the warm-up that counts is {steps.key}: {steps.written or steps.value}" if steps else ""
-            fix = removed(setting, safe=steps is None or (steps.number or 0) > 0)
+        if beside is not None or setting.value is None or setting.number == 0:
+            told = f", and the warm-up that counts is {spoken(beside)}" if beside else ""
+            fix = removed(setting, safe=beside is None or (beside.number or 0) > 0)
             yield self.remark(configuration, setting, sentence + told, f"Remove {setting.key}", fix=fix)
             return
         share = setting.number
         if share is not None and not 0 < share < 1:
-            yield self.remark(configuration, setting, sentence, "Write warmup_steps: 0.05 for 5 % of the run")
+            yield self.remark(
+                configuration, setting, sentence, f"Write {spoken(setting, 0.05, key='warmup_steps')} for 5 % of the run"
+            )
             return
-        advice = f"Write warmup_steps: {setting.written or setting.value}"
-        fix = replaced(setting, key="warmup_steps", safe=share is not None)
+        advice = f"For Transformers 5 or newer write {spoken(setting, key='warmup_steps')}"
+        # Transformers 4 takes 0.1 for a tenth of a step: a script may be for it, and one key does not stand beside itself.
+        safe = share is not None and not setting.key.startswith("-")
+        fix = None if "warmup_steps" in configuration else replaced(setting, key="warmup_steps", safe=safe)
         yield self.remark(configuration, setting, sentence, advice, fix=fix)
 
 
@@ -172,12 +186,8 @@ class WarmupUnclear(Rule):
         plain = setting.written.strip("\"'")
         if not (number > 1 and number % 1 > 0) and not re.fullmatch(r"1\.0*", plain):
             return
-        steps = int(number)
-        sentence = (
-            f"{setting.key}: {setting.written or setting.value} is {steps} step{'s' * (steps > 1)} to Transformers, which "
-            "reads a share of the run only below 1"
-        )
-        advice = f"Write {steps} if that is meant, or a share such as 0.05"
+        sentence = f"{spoken(setting)} is {steps(int(number))} to Transformers, which reads a share of the run only below 1"
+        advice = f"Write {int(number)} if that is meant, or a share such as 0.05"
         yield self.remark(configuration, setting, sentence, advice)
 
     def _whole(self, configuration: Configuration, setting: Setting) -> Remark:
@@ -208,7 +218,7 @@ class WarmupIgnored(Rule):
         if setting is None or schedule is None or not ignored or not (setting.number or 0) > 0:
             return
         sentence = (
-            f"{setting.key}: {setting.written or setting.value} does nothing under {configuration.schedule}, so the first "
+            f"{spoken(setting)} does nothing under {configuration.schedule}, so the first "
             "step is taken at the full learning rate"
         )
         constant = configuration.schedule == "constant"
@@ -230,15 +240,22 @@ class FirstStepAtZero(Rule):
     )
 
     def judge(self, configuration: Configuration, siblings: Sequence[Configuration]) -> Iterator[Remark]:
-        """Where a warm-up is written."""
+        """Where a warm-up is written; not where litgpt pre-trains, which counts each batch that it accumulates."""
         setting = warmup_setting(configuration)
-        if setting is None or not (setting.number or 0) > 0 or not _judged(configuration):
+        if setting is None or not (setting.number or 0) > 0 or not _judged(configuration) or _by_batches(configuration):
             return
         run, warmup = configuration.steps, configuration.warmup
         of = f" of {run.total}" if run is not None else ""
-        up = f" of {warmup:g} steps" if warmup else ""
+        up = f" of {steps(warmup)}" if warmup else ""
         sentence = f"the warm-up{up} begins at 0, so the first step{of} is taken at a learning rate of 0 and changes nothing"
         yield self.remark(configuration, setting, sentence, "Nothing need be done")
+
+
+def _by_batches(configuration: Configuration) -> bool:
+    """Whether the LR goes by batches (litgpt 0.5.13, pretrain.py: ``get_lr`` of ``iter_num``) and several make a step."""
+    each = configuration.number("per_device_train_batch_size")
+    pretrains = configuration.form == "litgpt" and configuration.task in ("pretrain", "continue")
+    return pretrains and (each is None or configuration.batch != each)
 
 
 WARMUP: tuple[type[Rule], ...] = (

@@ -14,6 +14,7 @@ from ..remark import Remark
 from ..rule import Example, Rule
 from .arguments import SCHEDULED, kwargs_of
 from .mending import replaced
+from .wording import spoken
 
 # Arguments of TrainingArguments that hold a number and keep the text they are given (run, transformers 5.23.0).
 _NUMBERS = (
@@ -22,8 +23,13 @@ _NUMBERS = (
 )  # fmt: skip
 _EXPONENT = re.compile(r"([-+]?)(\d+)(\.\d*)?[eE]([-+]?)(\d+)")
 _ALONE = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
-_BATCH = re.compile(r"(?:effective|total|global)\s+batch[\s_-]*size\s*(?:of|is|=|:)?\s*(\d+)", re.IGNORECASE)
-_DEVICES = re.compile(r"\b(\d+)\s*(?:x\s*)?(?:GPU|device|H100|A100)s?\b", re.IGNORECASE)
+# Samples: "1,024", and neither "0.5M" nor "128 tokens".
+_BATCH = re.compile(
+    r"(?:effective|total|global)\s+batch[\s_-]*size\s*(?:of|is|=|:)?\s*(\d[\d,_]*)(?!\.\d|[\d.,_]*\s*(?:[km]\b|tok))",
+    re.IGNORECASE,
+)
+_DEVICES = re.compile(r"(\b(?:for|on|with|using)\s+)?\b(\d+)\s*(?:x\s*)?(?:GPU|device|H100|A100)s?\b", re.IGNORECASE)
+_ROOM = re.compile(r"\bfits?\b|\bneeds?\b", re.IGNORECASE)  # how many devices would do, and not how many there are
 _NODES = re.compile(r"\b(\d+)\s*nodes?\b", re.IGNORECASE)
 _SAME = 0.01  # relative; two spellings of one number are nearer
 
@@ -46,7 +52,7 @@ class NumberReadAsText(Rule):
             for name in _NUMBERS:
                 found = configuration.get(name)
                 if found is not None and isinstance(found.value, str) and not found.key.startswith("-"):
-                    yield from self._text(configuration, found, f"{found.key}: {found.written or found.value}")
+                    yield from self._text(configuration, found, spoken(found))
         if configuration.form in SCHEDULED and configuration.form != "llamafactory" and not _ours(configuration):
             for word in kwargs_of(configuration):
                 nested = configuration.others.get(f"lr_scheduler_kwargs.{word}")
@@ -58,11 +64,11 @@ class NumberReadAsText(Rule):
         if number is None:
             return
         right = with_a_dot(setting.value)
-        why = (
-            "for its quotes"
-            if setting.written[:1] in ("'", '"')
-            else "to YAML, as an exponent needs a dot before it and a sign"
-        )
+        why = "to YAML, as an exponent needs a dot before it and a sign"
+        if setting.written[:1] in ("'", '"'):
+            why = "for its quotes"
+        elif setting.written[:1] in (">", "|"):
+            why = f"for the {setting.written[0]} before it"
         sentence = f"{said} is text {why}; Transformers keeps it as it is, and the run ends with a TypeError"
         fix = replaced(setting, value=right, safe=True) if setting.written else None
         yield self.remark(configuration, setting, sentence, f"Write {right}", fix=fix)
@@ -140,19 +146,20 @@ class BatchMisstated(Rule):
             if found is None or said is None or batch is None or not processes:
                 continue
             devices = processes * int(nodes[1] if nodes else 1)
-            if int(said[1]) != batch * devices:
+            stated = said[1].strip(",_")
+            if int(re.sub("[,_]", "", stated)) != batch * devices:
                 waits = configuration.number("gradient_accumulation_steps") or 1.0
                 whole = f"{batch / waits:g} a device x {waits:g} accumulated x {devices} devices are {batch * devices:g}"
-                sentence = (
-                    f"the comment says a batch size of {said[1]} and {whole}; a learning rate belongs to its batch size"
-                )
+                sentence = f"the comment says a batch size of {stated} and {whole}; a learning rate belongs to its batch size"
                 yield self.remark(configuration, found, sentence, "Correct the comment or gradient_accumulation_steps")
 
 
 def _devices(comments: Sequence[str]) -> int | None:
-    """The number of devices, where a comment states one and no two differ."""
-    stated = {int(count) for comment in comments for count in _DEVICES.findall(comment)}
-    return stated.pop() if len(stated) == 1 else None
+    """The number of devices, where a comment says that it runs on so many, and no two differ."""
+    stated = {int(found[2]) for comment in comments for found in _DEVICES.finditer(comment)}
+    runs = [comment for comment in comments if not _ROOM.search(comment)]
+    sure = any(found[1] for comment in runs for found in _DEVICES.finditer(comment))
+    return stated.pop() if sure and len(stated) == 1 else None
 
 
 WRITTEN: tuple[type[Rule], ...] = (NumberReadAsText, CommentContradicts, BatchMisstated)

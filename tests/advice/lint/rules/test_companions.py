@@ -56,7 +56,7 @@ def test_the_deepspeed_file_of_an_accelerate_file_is_the_runs(tmp_path: Path) ->
     )
     files = {"run.sh": command, "acc.yaml": accelerate, "ds.json": scheduler("WarmupDecayLR")}
     [said] = sentences(tmp_path, files, "LR008")
-    assert "--lr_scheduler_type: cosine is never used" in said
+    assert "--lr_scheduler_type cosine is never used" in said
 
 
 def test_accelerate_files_that_name_each_other_are_read_once(tmp_path: Path) -> None:
@@ -116,6 +116,51 @@ def test_a_missing_file_of_a_folder_that_is_not_here_is_worth_knowing(tmp_path: 
         assert found.level == "note"
 
 
+COMMAND = "--learning_rate 2e-5 --num_train_epochs 2 --per_device_train_batch_size 2"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "cat > ds.json <<EOF",
+        "cat <<EOF > out/ds.json",
+        "jq . base.json >>'ds.json'",
+        "curl -s $URL -o ds.json",
+        "cp a.json ds.json",
+        "python make.py | tee ds.json",
+    ],
+)
+def test_a_file_that_the_script_makes_is_not_missing(tmp_path: Path, made: str) -> None:
+    text = f"{made.removesuffix(' <<EOF')}\npython train.py --deepspeed ds.json {COMMAND}\n"
+    assert sentences(tmp_path, {"run.sh": text}, "LR021") == []
+
+
+@pytest.mark.parametrize("other", ["cat > ads.json", "cat > ds.json5", "python train.py < ds.json", "rm ds.json; cp a b"])
+def test_one_that_it_makes_nothing_of_is_missing(tmp_path: Path, other: str) -> None:
+    text = f"{other}\npython train.py --deepspeed ds.json {COMMAND}\n"
+    [said] = sentences(tmp_path, {"run.sh": text}, "LR021")
+    assert said.startswith("--deepspeed ds.json is not beside this file")
+
+
+def test_the_default_schedule_is_not_known_where_a_file_adds_to_the_line(tmp_path: Path) -> None:
+    files = {"ds.json": scheduler("WarmupLR"), "base.yaml": SFT.replace("deepspeed: ds.json\n", "")}
+    whole = {**files, "run.sh": f"python train.py --deepspeed ds.json {COMMAND}\n"}
+    assert [one.level for one in remarks(tmp_path, whole, "LR008")] == ["warning"]
+    part = {**files, "run.sh": f"trl sft --config base.yaml --deepspeed ds.json {COMMAND}\n"}
+    assert remarks(tmp_path, part, "LR008") == []
+
+
+def test_a_folder_that_cannot_be_looked_into_has_no_file_of_a_nearly_equal_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(folder: Path) -> None:
+        raise PermissionError(folder)
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    [found] = remarks(tmp_path, SFT.replace("ds.json", "ds_z33.json"), "LR021")
+    assert found.advice == "Correct the path, or keep the file beside the configuration"
+
+
 def test_a_file_that_is_found_further_up_is_not_missing(tmp_path: Path) -> None:
     files = {"ds/z3.json": deepspeed(), "a/b/c/sft.yaml": SFT.replace("ds.json", "ds/z3.json")}
     assert sentences(tmp_path, files, "LR021") == []
@@ -156,6 +201,17 @@ def test_of_two_the_higher_is_told(tmp_path: Path) -> None:
 )
 def test_files_for_something_else_may_differ(tmp_path: Path, other: str) -> None:
     assert odd(tmp_path, {"a.yaml": lora("0.0002"), "b.yaml": other}) == []
+
+
+def test_a_sweep_differs_on_purpose(tmp_path: Path) -> None:
+    sweep = {f"lr_{rate}.yaml": lora(rate) for rate in ("1.0e-6", "1.0e-5", "1.0e-3")}
+    assert odd(tmp_path, {**sweep, "base.yaml": lora("0.0002")}) == []
+    assert remarks(tmp_path, sweep, "LR004") == []
+
+
+def test_a_name_that_carries_another_number_is_no_sweeps(tmp_path: Path) -> None:
+    assert odd(tmp_path, {"r16_8b.yaml": lora("0.0002"), "lr_3e-5.yaml": lora("0.00001")}) == ["r16_8b.yaml"]
+    assert remarks(tmp_path, {"lr_3e-5.yaml": lora("0.00001")}, "LR004")
 
 
 def test_files_of_other_folders_may_differ(tmp_path: Path) -> None:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hf_lrsched.advice.lint import Configuration, judge
-from hf_lrsched.advice.lint.rules.rates import FailingRate, RankAndAlpha, RateOfFullTuning, RateOfSFTInRL, RateOutsideBand
+from hf_lrsched.advice.lint.rules.rates import (
+    FailingRate,
+    RankAndAlpha,
+    RateOfFullTuning,
+    RateOfSFTInRL,
+    RateOutsideBand,
+    _sources,
+)
+from hf_lrsched.advice.model import Model
+from hf_lrsched.advice.question import Question
+from hf_lrsched.advice.recommend import answer
+
+from .folder import remarks
 
 RULES = [RateOutsideBand, RateOfFullTuning, RankAndAlpha, RateOfSFTInRL, FailingRate]
 
@@ -105,9 +119,71 @@ def test_an_alpha_that_makes_another_rate_is_told(rank: int, alpha: int, more: d
 
 
 def test_llamafactory_inherits_the_trainers_rate() -> None:
-    for task, told in (("preference", True), ("rl", True), ("sft", False)):
-        one = Configuration.of({"num_train_epochs": 3}, form="llamafactory", task=task, peft="lora")
+    for task, peft, told in (
+        *(("preference", "full", True), ("rl", "full", True), ("sft", "full", False)),
+        *(("preference", "lora", False), ("rl", "partial", False)),  # LoRA's band reaches up to it
+    ):
+        one = Configuration.of({"num_train_epochs": 3}, form="llamafactory", task=task, peft=peft)
         assert [remark.rule for remark in judge(one, rules=RULES)] == (["LR016"] if told else [])
+        assert judge(one.but(partial=True), rules=RULES) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["google/flan-t5-base", "google/mt5-small", "Salesforce/codet5-base", "facebook/bart-large", "google/ul2"]
+)
+def test_of_encoder_decoders_nothing_is_known(name: str) -> None:
+    assert found(2e-4, "sft", "full", model_name_or_path=name) == []
+    assert found(2e-4, "sft", "full", model_name_or_path="Qwen/Qwen3-8B") == ["LR003"]
+
+
+def test_of_a_size_that_is_unknown_only_what_is_very_far_out_is_told() -> None:
+    assert found(2e-4, "sft", "full", size=8e9) == ["LR003"]
+    assert found(2e-4, "sft", "full", size=None) == []
+    assert found(1e-3, "sft", "full", size=None) == ["LR003"]
+
+
+def test_of_few_sources_only_what_is_very_far_out_is_told() -> None:
+    assert found(1e-2, "pretrain", "full", size=5e6) == []
+    assert found(2e-2, "pretrain", "full", size=5e6) == ["LR003"]
+
+
+def test_a_very_small_model_takes_a_higher_rate_under_rl() -> None:
+    assert found(1e-4, "rl", "full", size=3.3e7) == []
+    assert found(1e-4, "rl", "full", size=6e8) == ["LR016"]
+
+
+def test_one_source_is_named_as_one() -> None:
+    one = Configuration.of({"learning_rate": 0.5}, task="sft", peft="full", parameters=8e9)
+    [remark] = judge(one, rules=[RateOutsideBand])
+    assert "sources, among them " in remark.sentence
+    advised = answer(Question("sft", None, Model(parameters=8e9)))
+    assert " source: " in _sources(replace(advised, used=advised.used[:1]))
+
+
+PLAIN = "model_name_or_path: Qwen/Qwen3-8B\nlearning_rate: 1.0e-3\nnum_train_epochs: 1\nper_device_train_batch_size: 4\n"
+OF_SFT = {"llamafactory": "stage: sft\nfinetuning_type: full\ntemplate: qwen\ncutoff_len: 2048\n", "trl": "packing: true\n"}
+AXOLOTL = PLAIN.replace("model_name_or_path", "base_model").replace("num_train_epochs", "num_epochs")
+AXOLOTL = AXOLOTL.replace("per_device_train_batch_size", "micro_batch_size") + "sequence_len: 2048\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"{PLAIN}{OF_SFT['trl']}torch_dtype: bfloat16\n", True),
+        (f"{PLAIN}torch_dtype: bfloat16\nattn_implementation: sdpa\n", False),  # a script may add LoRA
+        (f"{PLAIN}{OF_SFT['trl']}torch_dtype: bfloat16\nmm_tunable_parts: mm_mlp_adapter\n", False),
+        (f"{PLAIN}{OF_SFT['trl']}torch_dtype: bfloat16\nfreeze_backbone: true\n", False),
+        (f"{PLAIN}{OF_SFT['llamafactory']}", True),
+        (f"{PLAIN}{OF_SFT['llamafactory']}freeze_language_model: false\n", True),
+        (f"{PLAIN}{OF_SFT['llamafactory']}freeze_language_model: true\n", False),
+        (AXOLOTL, True),
+        (f"{AXOLOTL}unfrozen_parameters: []\n", True),
+        (f"{AXOLOTL}unfrozen_parameters: [model.language_model.*, lm_head]\n", True),
+        (f"{AXOLOTL}unfrozen_parameters: ['^lm_head.weight$', '^model.embed_tokens.weight$']\n", False),
+    ],
+)
+def test_all_parameters_train_where_something_says_so(tmp_path: Path, text: str, told: bool) -> None:
+    assert bool(remarks(tmp_path, {"sft/run.yaml": text}, "LR003")) == told
 
 
 def test_a_rate_for_lora_is_called_one() -> None:

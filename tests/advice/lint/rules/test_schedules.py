@@ -79,6 +79,28 @@ def test_what_a_schedule_refuses_is_told(name: str, kwargs: dict[str, Any], word
     assert words in said["LR028"]
 
 
+@pytest.mark.parametrize(
+    ("told", "rule"),
+    [
+        ({"lr_scheduler_type": "cosine_with_min_lr"}, "LR028"),
+        ({"lr_scheduler_type": "warmup_stable_decay"}, "LR028"),
+        ({"lr_scheduler_type": "reduce_lr_on_plateau"}, "LR029"),
+    ],
+)
+def test_what_is_absent_is_a_fault_only_where_all_is_read(told: dict[str, Any], rule: str) -> None:
+    one = Configuration.of({**RUN, **told})
+    assert [remark.rule for remark in judge(one)] == [rule]
+    assert judge(one.but(partial=True)) == []
+
+
+def test_what_is_written_is_a_fault_of_a_part_too() -> None:
+    for told, rule in (
+        ({"lr_scheduler_type": "cosine", "lr_scheduler_kwargs": {"min_lr": 1e-6}}, "LR028"),
+        ({"lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "no"}, "LR029"),
+    ):
+        assert [one.rule for one in judge(Configuration.of({**RUN, **told}, partial=True))] == [rule]
+
+
 def test_llamafactory_gives_wsd_its_decay_itself() -> None:
     assert scheduled("warmup_stable_decay", "llamafactory") == {}
 

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from hf_lrsched.advice.lint import Configuration, judge
-from hf_lrsched.advice.lint.rules.warmup import WarmupIgnored, WarmupLongerThanRun, WarmupMostOfRun, WarmupUnclear
+from hf_lrsched.advice.lint.rules.warmup import (
+    FirstStepAtZero,
+    WarmupIgnored,
+    WarmupLongerThanRun,
+    WarmupMostOfRun,
+    WarmupRatioGone,
+    WarmupUnclear,
+)
 
 from .folder import remarks, sentences
 
@@ -85,6 +92,56 @@ def test_one_that_counts_for_nothing_is_removed(tmp_path: Path, steps: str, rati
     [found] = remarks(tmp_path, f"{PLAIN}num_train_epochs: 1\n{steps}warmup_ratio: {ratio}\n", "LR005")
     assert found.fix is not None
     assert (found.fix.new, found.fix.safe) == (new, safe)
+
+
+def test_no_key_is_written_twice(tmp_path: Path) -> None:
+    [found] = remarks(tmp_path, f"{PLAIN}num_train_epochs: 1\nwarmup_ratio: 0.1\nwarmup_steps: null\n", "LR005")
+    assert found.fix is None
+    assert found.advice == "For Transformers 5 or newer write warmup_steps: 0.1"
+
+
+def test_in_a_script_the_edit_is_looked_at_first(tmp_path: Path) -> None:
+    command = "python sft.py --learning_rate 2e-5 --num_train_epochs 1 --per_device_train_batch_size 2"
+    [found] = remarks(tmp_path, {"run.sh": f"{command} --warmup_ratio 0.1\n"}, "LR005")
+    assert found.fix is not None
+    assert (found.fix.new, found.fix.safe) == (f"{command} --warmup_steps 0.1", False)
+    assert found.sentence.startswith("--warmup_ratio 0.1 is no argument")
+    assert found.advice == "For Transformers 5 or newer write --warmup_steps 0.1"
+
+
+@pytest.mark.parametrize("word", ["train_type", "tuner_type"])
+def test_ms_swift_reads_warmup_ratio_itself(tmp_path: Path, word: str) -> None:
+    command = "python sft.py --learning_rate 1e-4 --num_train_epochs 1 --per_device_train_batch_size 2 --warmup_ratio 0.05"
+    assert sentences(tmp_path, {"run.sh": f"{command} --{word} lora\n"}, "LR005") == []
+    assert len(sentences(tmp_path, {"run.sh": f"{command} --other lora\n"}, "LR005")) == 1
+
+
+@pytest.mark.parametrize("choice", [{"value": 0.1}, {"values": [0.1, 0.2]}, [0.1, 0.2]])
+def test_a_sweeps_choice_is_no_argument(choice: object) -> None:
+    assert judge(Configuration.of({"warmup_ratio": choice}), rules=[WarmupRatioGone]) == []
+
+
+def test_on_a_command_line_advice_is_an_argument(tmp_path: Path) -> None:
+    command = "python sft.py --learning_rate 2e-5 --per_device_train_batch_size 2 --max_steps 60 --warmup_steps 1000\n"
+    [found] = remarks(tmp_path, {"run.sh": command}, "LR001")
+    assert found.advice.startswith("Write --warmup_steps 6 (5 %")
+
+
+def test_one_step_is_one_step() -> None:
+    one = Configuration.of({"warmup_steps": 1, "learning_rate": 1e-4, "lr_scheduler_type": "linear"}, steps=100)
+    [found] = judge(one, rules=[FirstStepAtZero])
+    assert found.sentence.startswith("the warm-up of 1 step begins at 0")
+
+
+def litgpt(*, whole: int, micro: int) -> Configuration:
+    told = {"warmup_steps": 100, "global_batch_size": whole, "per_device_train_batch_size": micro, "learning_rate": 1e-4}
+    return Configuration.of(told, form="litgpt", task="pretrain", processes=1)
+
+
+def test_litgpt_that_accumulates_is_above_zero_at_its_first_step() -> None:
+    assert judge(litgpt(whole=8, micro=2), rules=[FirstStepAtZero]) == []
+    assert len(judge(litgpt(whole=8, micro=8), rules=[FirstStepAtZero])) == 1
+    assert len(judge(litgpt(whole=8, micro=2).but(task="sft"), rules=[FirstStepAtZero])) == 1
 
 
 @pytest.mark.parametrize("ratio", ["1.5", "ten", "-1"])

@@ -47,6 +47,11 @@ def test_readers_that_make_a_number_of_it_are_left_in_peace(tmp_path: Path, text
     assert sentences(tmp_path, text, "LR006") == []
 
 
+def test_text_over_lines_is_told_for_what_it_is(tmp_path: Path) -> None:
+    [said] = sentences(tmp_path, f"{PLAIN}learning_rate: >-\n  2e-5\n", "LR006")
+    assert "is text for the > before it" in said
+
+
 def test_on_a_command_line_it_is_a_number(tmp_path: Path) -> None:
     command = "python run_clm.py --per_device_train_batch_size 8 --num_train_epochs 1 --lr_scheduler_type cosine"
     assert sentences(tmp_path, {"run.sh": f"{command} --learning_rate 2e-5\n"}, "LR006") == []
@@ -85,7 +90,16 @@ def test_a_comment_that_is_another_number_is_worth_knowing(tmp_path: Path, line:
     [
         ("1 # note, this is set up for 8 GPUs", "2 # effective batch size 128 with 1 node", "are 16"),
         ("1 # note, this is set up for 8 GPUs", "4 # effective batch size 128 with 4 nodes", ""),
-        ("1 # 8 GPUs", "16 # effective batch size 128", ""),
+        ("1 # on 8 GPUs", "16 # effective batch size 128", ""),
+        ("1 # on 8 GPUs", "8 # effective batch size 128", "are 64"),
+        ("16 # on 8 GPUs", "8 # effective batch size 1,024", ""),
+        ("16 # on 8 GPUs", "8 # effective batch size 1_024", ""),
+        ("16 # on 8 GPUs", "4 # effective batch size 1,024, as before", "a batch size of 1,024 and"),
+        ("4 # on 8 GPUs", "8 # global batch size 0.5M tokens", ""),
+        ("4 # on 8 GPUs", "8 # global batch size 128k", ""),
+        ("4 # on 8 GPUs", "8 # global batch size 1024 tokens", ""),
+        ("4 # fits on 1 GPU", "8 # effective batch size 256", ""),
+        ("4 # 1 GPU holds it", "8 # effective batch size 256", ""),
         ("1", "2 # effective batch size 128", ""),  # on how many devices?
         ("1 # 4 GPUs", "2 # on 8 GPUs effective batch size 128", ""),  # on which?
         ("4 # 8 GPUs", "1 # the larger the better", ""),
