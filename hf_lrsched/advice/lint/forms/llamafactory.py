@@ -88,6 +88,8 @@ def _peft(document: Document) -> str:
     kind = (document.text("finetuning_type") or document.text("peft_config.name")).lower()
     if not kind:
         return "full" if "train_dataset" in document and "peft_config" not in document else ""
+    if kind == "full" and document.value("freeze_language_model"):
+        return "partial"
     quantized = document.value("quantization_bit") or document.value("quant_config")
     return {"lora": "qlora" if quantized else "lora", "freeze": "partial"}.get(kind, kind)
 
