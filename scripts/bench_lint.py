@@ -21,7 +21,7 @@ from collections import Counter
 from pathlib import Path
 
 from hf_lrsched.advice.lint import Remark, lint
-from hf_lrsched.advice.lint.reading import configurations, files_of
+from hf_lrsched.advice.lint.reading import FAILED, configurations, files_of
 from hf_lrsched.advice.lint.remark import LEVELS
 
 FILES = 1000
@@ -54,7 +54,7 @@ def main() -> None:
 def project_remarks(project: Path) -> tuple[list[Remark], int]:
     """The remarks on a project's files, and how many files crashed."""
     try:
-        return lint(project), 0
+        remarks = lint(project)
     except Exception:
         crashes = 0
         for file in files_of(project):
@@ -64,6 +64,10 @@ def project_remarks(project: Path) -> tuple[list[Remark], int]:
                 crashes += 1
                 print(f"CRASH {file}\n{traceback.format_exc()}", file=sys.stderr)
         return [], max(crashes, 1)
+    failures = [remark for remark in remarks if remark.sentence.startswith(FAILED)]
+    for remark in failures:
+        print(f"CRASH {remark.file}\n{remark.sentence}", file=sys.stderr)
+    return remarks, len(failures)
 
 
 def row(project: Path, remarks: list[Remark]) -> str:

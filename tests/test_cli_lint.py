@@ -72,6 +72,27 @@ def test_a_diff_is_shown_and_nothing_written(faulty: Path, how: list[str]) -> No
     assert "2 edits in 1 file to be written by --fix" in done.output
 
 
+TWICE = FAULTY.replace("warmup_ratio: 0.1", "warmup_ratio: 1e-1")  # a share that YAML takes for text, of a name that is gone
+
+
+def test_a_diff_is_what_a_fix_writes_also_where_an_edit_uncovers_another(faulty: Path) -> None:
+    faulty.write_text(TWICE)
+    [shown] = told(faulty, "--diff", code=1)["changed"]
+    assert faulty.read_text() == TWICE
+    [wrote] = told(faulty, "--fix")["changed"]
+    assert shown["diff"] == wrote["diff"]
+    assert faulty.read_text() == MENDED.replace("warmup_steps: 0.1", "warmup_steps: 1.0e-1")
+
+
+def test_a_file_that_is_named_and_not_looked_at_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_bytes(b"learning_rate: 1\0")
+    done = call(tmp_path / "a.yaml")
+    assert done.exit_code == 0
+    assert done.output.splitlines()[0] == f"{tmp_path / 'a.yaml'} is no text and was not looked at"
+    assert told(tmp_path / "a.yaml")["unread"] == [{"file": str(tmp_path / "a.yaml"), "why": "is no text"}]
+    assert told(tmp_path)["unread"] == []
+
+
 def test_an_edit_to_look_at_first_waits_until_it_is_asked_for(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(IGNORED)

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from hf_lrsched.advice.lint.reading import failed
+
 from .advice.lint.files import AXOLOTL, TRANSFORMERS
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -61,3 +63,10 @@ def test_a_crash_is_told_with_its_file(
     told = capsys.readouterr().err
     assert f"CRASH {corpus / 'one' / 'ax.yml'}" in told
     assert "ZeroDivisionError" in told
+
+
+def test_a_file_that_a_rule_fails_on_is_a_crash_too(bench: Any, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ax = str(corpus / "one" / "ax.yml")
+    monkeypatch.setattr(bench, "lint", lambda path: [failed(ax, ZeroDivisionError("division by zero"))])
+    remarks, crashes = bench.project_remarks(corpus / "one")
+    assert ([remark.file for remark in remarks], crashes) == ([ax], 1)

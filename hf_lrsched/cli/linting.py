@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import click
 from .output import refused, say
 
 if TYPE_CHECKING:
-    from ..advice.lint import Remark, Rule
+    from ..advice.lint import Examined, Remark, Rule
     from ..advice.lint.fixing import MendedFile
 
 _PASSES = 5  # of mending: an edit may uncover another rule's fault in the same line
@@ -75,8 +76,9 @@ def lint(
     changed: list[MendedFile] = []
     if fix or diff:
         changed = _mended(paths, chosen, write=not diff, unsafe=unsafe)
-    kept, hidden = _said(paths, chosen, broken=_wants_broken(select, ignore))
-    _tell(paths, kept, hidden, changed, chosen, form=form, notes=notes, wrote=not diff)
+    found = _said(paths, chosen, broken=_wants_broken(select, ignore))
+    kept = found.kept
+    _tell(found, changed, chosen, form=form, notes=notes, wrote=not diff)
     levels = {remark.level for remark in kept}
     sys.exit(1 if "error" in levels or (strict and "warning" in levels) else 0)
 
@@ -111,93 +113,96 @@ def _wants_broken(select: Sequence[str], ignore: Sequence[str]) -> bool:
     return "LR000" not in map(str.upper, _words(ignore)) and (not select or "LR000" in map(str.upper, _words(select)))
 
 
-def _said(paths: Sequence[Path], rules: Sequence[type[Rule]], *, broken: bool = True) -> tuple[list[Remark], list[Remark]]:
+@dataclass(frozen=True)
+class _Said:
+    """What was looked at, with the remarks that are told and those that comments keep quiet."""
+
+    examined: Examined
+    kept: list[Remark]
+    hidden: list[Remark]
+
+
+def _said(
+    paths: Sequence[Path],
+    rules: Sequence[type[Rule]],
+    *,
+    broken: bool = True,
+    texts: Mapping[str, str] | None = None,
+) -> _Said:
     """What the rules say of the files, and what comments in those keep quiet.
 
     Raises:
         UsageError: for a path that is not there.
     """
-    from ..advice.lint import lint as judged
+    from ..advice.lint import examine
     from ..advice.lint.suppressing import heard
 
     try:
-        found = judged(list(paths), rules=rules, comments=False)
+        examined = examine(list(paths), rules=rules, texts=texts)
     except FileNotFoundError as error:
         raise click.UsageError(str(error)) from error
-    return heard([remark for remark in found if broken or remark.rule != "LR000"])
+    return _Said(examined, *heard([one for one in examined.remarks if broken or one.rule != "LR000"], texts=texts))
 
 
 def _mended(paths: Sequence[Path], rules: Sequence[type[Rule]], *, write: bool, unsafe: bool) -> list[MendedFile]:
-    """Makes the edits, again and again until none is left; only shows the first where nothing is to be written."""
-    from ..advice.lint.fixing import joined, mend
+    """Makes the edits, again and again until none is left, and writes the files when all are made."""
+    from ..advice.lint.fixing import joined, mend, save
 
     changed: list[MendedFile] = []
-    for _ in range(_PASSES if write else 1):
-        try:
-            done = [one for one in mend(_said(paths, rules)[0], write=write, unsafe=unsafe) if one.done]
-        except OSError as error:
-            raise refused(error) from error
-        changed += done
-        if not done:
-            break
-    return joined(changed)
+    texts: dict[str, str] = {}
+    try:
+        for _ in range(_PASSES):
+            said = _said(paths, rules, texts=texts).kept
+            done = [one for one in mend(said, write=False, unsafe=unsafe, texts=texts) if one.done]
+            changed = joined([*changed, *done])
+            texts |= {one.file: one.after for one in done}
+            if not done:
+                break
+        if write:
+            save(changed)
+    except OSError as error:
+        raise refused(error) from error
+    return changed
 
 
 def _tell(
-    paths: Sequence[Path],
-    kept: Sequence[Remark],
-    hidden: Sequence[Remark],
-    changed: Sequence[MendedFile],
-    rules: Sequence[type[Rule]],
-    *,
-    form: str,
-    notes: bool,
-    wrote: bool,
+    said: _Said, changed: Sequence[MendedFile], rules: Sequence[type[Rule]], *, form: str, notes: bool, wrote: bool
 ) -> None:
-    from ..advice.lint.reading import configurations, files_of
     from ..show import lint as show
 
+    kept, examined = said.kept, said.examined
     shown = [remark for remark in kept if notes or remark.level != "note"]
     if form in ("sarif", "github"):
         say("json" if form == "sarif" else "human", show.github(shown), show.sarif(kept, rules))
         return
-    files = files_of(list(paths))
-    found = sum(len(group.found) for group in configurations(files))
     numbers = show.count(kept)
     width = min(shutil.get_terminal_size((100, 24)).columns, 120)
     parts = [one.diff.rstrip("\n") for one in changed]
-    parts += [show.text(shown, width=width), _summary(kept, hidden, changed, found, len(files), notes=notes, wrote=wrote)]
+    parts += [show.text(shown, width=width), _summary(said, changed, notes=notes, wrote=wrote)]
     data: dict[str, Any] = {
-        "files": len(files),
-        "configurations": found,
+        "files": examined.files,
+        "configurations": examined.configurations,
+        "unread": [{"file": file, "why": why} for file, why in examined.unread],
         **{f"{level}s": number for level, number in numbers.items()},
-        "suppressed": len(hidden),
+        "suppressed": len(said.hidden),
         "remarks": [remark.to_dict() for remark in kept],
         "changed": [{"file": one.file, "edits": len(one.done), "written": wrote, "diff": one.diff} for one in changed],
     }
     say(form, "\n\n".join(part for part in parts if part), data)
 
 
-def _summary(
-    kept: Sequence[Remark],
-    hidden: Sequence[Remark],
-    changed: Sequence[MendedFile],
-    configurations: int,
-    files: int,
-    *,
-    notes: bool,
-    wrote: bool,
-) -> str:
-    """What was found, in a line or two."""
+def _summary(found: _Said, changed: Sequence[MendedFile], *, notes: bool, wrote: bool) -> str:
+    """What was found, in a line or two, and a line for each file that was named and not looked at."""
     from ..show.lint import count, plural
 
+    kept, hidden, examined = found.kept, found.hidden, found.examined
     edits = sum(len(one.done) for one in changed)
-    lines = []
+    lines = [f"{file} {why} and was not looked at" for file, why in examined.unread]
     if edits:
         what = f"{plural(edits, 'edit')} in {plural(len(changed), 'file')}"
         lines.append(f"{what} written" if wrote else f"{what} to be written by --fix")
     numbers = count(kept)
-    said = f"{plural(configurations, 'configuration')} in {plural(files, 'file')}: "
+    said = f"{plural(examined.configurations, 'configuration')} in {plural(examined.files, 'file')}: "
     said += f"{plural(numbers['error'], 'error')}, {plural(numbers['warning'], 'warning')}"
     said += f", {plural(numbers['note'], 'note')}" + (" (--notes shows them)" if numbers["note"] and not notes else "")
     said += f", {len(hidden)} kept quiet by comments" if hidden else ""

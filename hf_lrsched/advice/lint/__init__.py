@@ -6,17 +6,31 @@ or unpickled to read a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from .configuration import Configuration, Setting, Steps
-from .reading import configurations, files_of
+from .reading import configurations, failed, files_of
 from .remark import Fix, Remark
 from .rule import Example, Rule
 from .rules import RULES
 from .suppressing import heard
 
-__all__ = ["RULES", "Configuration", "Example", "Fix", "Remark", "Rule", "Setting", "Steps", "judge", "lint"]
+__all__ = [
+    "RULES",
+    "Configuration",
+    "Examined",
+    "Example",
+    "Fix",
+    "Remark",
+    "Rule",
+    "Setting",
+    "Steps",
+    "examine",
+    "judge",
+    "lint",
+]
 
 
 def lint(
@@ -42,15 +56,68 @@ def lint(
     >>> found.rule, found.line, found.sentence.partition(",")[0]
     ('LR001', 2, 'the warm-up takes 1000 steps and the run has 60 (max_steps 60)')
     """
-    remarks: list[Remark] = []
-    for group in configurations(files_of(paths)):
+    found = examine(paths, rules=rules).remarks
+    return heard(found)[0] if comments else found
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was looked at, and what is wrong with it.
+
+    Args:
+        remarks: by file and line, also those that comments ask not to hear.
+        files: how many files were looked at.
+        configurations: how many trainings they describe, and files beside one.
+        unread: files that were named outright and not looked at, each with why: it "is larger than 1 MiB".
+    """
+
+    remarks: list[Remark]
+    files: int
+    configurations: int
+    unread: tuple[tuple[str, str], ...] = ()
+
+
+def examine(
+    paths: str | Path | Iterable[str | Path],
+    *,
+    rules: Sequence[type[Rule]] | None = None,
+    texts: Mapping[str, str] | None = None,
+) -> Examined:
+    """What `lint` does, with what it looked at; a rule that fails on a file is told in a remark.
+
+    Args:
+        paths: as for `lint`, as are `rules`.
+        texts: what stands in for the files' own text, by their path.
+
+    Raises:
+        FileNotFoundError: for a path that is not there.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "notes.yaml").write_text("to: be\\n", "utf-8")
+    ...     examine(folder)
+    Examined(remarks=[], files=1, configurations=0, unread=())
+    """
+    asked = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    files, remarks, count = files_of(asked), list[Remark](), 0
+    unread: list[tuple[str, str]] = []
+    for group in configurations(files, texts=texts):
+        count += len(group.found)
         remarks += group.unreadable
+        unread += [(str(path), why) for path, why in group.unread if path in asked]
         for kin in _kin(group.found):
             for configuration in kin:
                 others = [one for one in kin if one is not configuration]
-                remarks += judge(configuration, siblings=others, rules=rules)
+                remarks += _judged(configuration, others, rules)
     found = sorted(remarks, key=lambda remark: (remark.file, remark.line, remark.rule))
-    return heard(found)[0] if comments else found
+    return Examined(found, len(files), count, tuple(unread))
+
+
+def _judged(one: Configuration, siblings: Sequence[Configuration], rules: Sequence[type[Rule]] | None) -> list[Remark]:
+    try:
+        return judge(one, siblings=siblings, rules=rules)
+    except Exception as error:  # whatever a rule does: one odd file is no reason to say nothing of a thousand others
+        return [failed(one.file, error)]
 
 
 def judge(

@@ -69,9 +69,13 @@ class Setting:
             return None
         try:
             number = float(self.value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         return number if math.isfinite(number) else None
+
+
+LONGEST = 10**15
+"""Steps: a longer run is a slip of the pen, for at a millionth of a second each it takes 31 years."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,15 @@ class Steps:
     total: int
     how: str
     at_most: bool = False
+
+    @classmethod
+    def of(cls, total: float, how: str, *, at_most: bool = False) -> Steps | None:
+        """A run of so many steps, rounded up; None where that is no length of a run: none, not finite or beyond `LONGEST`.
+
+        >>> Steps.of(62.5, "an epoch"), Steps.of(float("inf"), "an epoch")
+        (Steps(total=63, how='an epoch', at_most=False), None)
+        """
+        return cls(math.ceil(total), how, at_most) if 0 < total <= LONGEST else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,16 +205,16 @@ class Configuration:
             return self.given_steps
         asked = self.number("max_steps")
         if asked is not None and asked >= 1:
-            return Steps(int(asked), f"{self.settings['max_steps'].key or 'max_steps'} {int(asked)}")
+            return Steps.of(int(asked), f"{self.settings['max_steps'].key or 'max_steps'} {int(asked)}")
         return None if self.unknown("max_steps") else self._counted()
 
     def _counted(self) -> Steps | None:
         epochs, batch, examples, processes = self.number("num_train_epochs"), self.batch, self.examples, self.processes
         if epochs is None or not batch or batch < 0 or examples is None or not processes:
             return None
-        total = math.ceil(epochs * math.ceil(examples / (batch * processes)))
+        epoch = Steps.of(examples / (batch * processes), "an epoch")
         how = f"{epochs:g} epoch{'s' * (epochs != 1)} of {examples} samples, batch {batch * processes:g}"
-        return Steps(total, how) if total >= 1 else None
+        return None if epoch is None else Steps.of(epochs * epoch.total, how)
 
     @property
     def schedule(self) -> str:

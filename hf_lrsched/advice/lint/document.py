@@ -17,8 +17,8 @@ from typing import Any
 
 from .configuration import UNKNOWN, Setting
 
-MOST_DIGITS = 400
-"""A whole number of more digits is none that anybody trains with, and is slow to read."""
+MOST_DIGITS = 300
+"""A whole number of as many digits is none that anybody trains with; a float has no place for more than 308."""
 
 DEPTH = 6
 """Keys nested deeper than this are read as part of their parent's value only."""
@@ -42,6 +42,15 @@ class Unreadable(ValueError):
         self.problem, self.line, self.column = problem, line, column
 
 
+def lines_of(text: str) -> tuple[str, ...]:
+    """The lines of a text with their ends, as editors and `Text` count them: by line feeds and nothing else.
+
+    >>> lines_of("a\\x0c\\u2028b\\r\\nc")
+    ('a\\x0c\\u2028b\\r\\n', 'c')
+    """
+    return tuple(re.findall(r"[^\n]*\n|[^\n]+", text))
+
+
 class Text:
     """The text of a file, and where in it a character stands, as editors count.
 
@@ -51,9 +60,9 @@ class Text:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        parts = text.split("\n")
-        self._starts = [0, *accumulate(len(part) + 1 for part in parts)]
-        self.lines = tuple(part.removesuffix("\r") for part in (parts if parts[-1] else parts[:-1]))
+        parts = lines_of(text)
+        self._starts = [0, *accumulate(len(part) for part in parts)]
+        self.lines = tuple(part.removesuffix("\n").removesuffix("\r") for part in parts)
 
     def place(self, index: int) -> tuple[int, int]:
         """The line and the column of a character, from 1."""
@@ -113,8 +122,10 @@ class Document:
 
 
 def known(value: Any) -> Any:
-    """A plain value; `UNKNOWN` for a text that is a template, and for what is no number."""
+    """A plain value; `UNKNOWN` for a text that is a template, for what is no number, and for a whole one beyond any use."""
     if isinstance(value, float) and not math.isfinite(value):
+        return UNKNOWN
+    if isinstance(value, int) and abs(value) >= 10**MOST_DIGITS:
         return UNKNOWN
     return UNKNOWN if isinstance(value, str) and _TEMPLATE.search(value) else value
 

@@ -10,10 +10,12 @@ import difflib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .document import lines_of
+from .reading import decoded, parses
 from .remark import Fix, Remark
 
 
@@ -52,7 +54,11 @@ class MendedFile:
     @property
     def diff(self) -> str:
         """The lines that change, as a unified diff; empty where none does."""
-        lines = difflib.unified_diff(_lines(self.before), _lines(self.after), f"a/{self.file}", f"b/{self.file}")
+        before, after = (
+            lines_of(text.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace"))
+            for text in (self.before, self.after)
+        )
+        lines = difflib.unified_diff(before, after, f"a/{self.file}", f"b/{self.file}")
         ended = [line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines]
         return "".join(ended)
 
@@ -64,13 +70,13 @@ def mended(text: str, fixes: Iterable[Fix]) -> Mended:
     >>> done.text
     'lr: 2.0e-5  # high\\nwarmup_ratio: 0.1\\n'
     """
-    lines, done, left = text.splitlines(keepends=True), [], []
+    lines, done, left = list(lines_of(text)), [], []
     by_line: dict[int, list[Fix]] = {}
     for fix in dict.fromkeys(fixes):
         by_line.setdefault(fix.line, []).append(fix)
     for number, wanted in by_line.items():
         whole = lines[number - 1] if 1 <= number <= len(lines) else None
-        body = "" if whole is None else whole.rstrip("\r\n")
+        body = "" if whole is None else whole.removesuffix("\n").removesuffix("\r")
         matching = [fix for fix in wanted if whole is not None and fix.old == body]
         made, taken = _joined(body, matching)
         done += taken
@@ -110,13 +116,18 @@ def _shared(one: str, other: str) -> int:
     return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def mend(remarks: Iterable[Remark], *, write: bool = True, unsafe: bool = False) -> list[MendedFile]:
+def mend(
+    remarks: Iterable[Remark], *, write: bool = True, unsafe: bool = False, texts: Mapping[str, str] | None = None
+) -> list[MendedFile]:
     """Makes the edits that `remarks` offer in their files, which are written beside and then moved into place.
+
+    A file that could be parsed and could not be with its edits is left as it is.
 
     Args:
         remarks: what `lint` said.
         write: False only tells what would change.
         unsafe: whether edits are made that somebody should look at first.
+        texts: what stands in for the files' own text, by their path.
 
     Raises:
         OSError: where a file cannot be written; it then is as it was.
@@ -125,11 +136,24 @@ def mend(remarks: Iterable[Remark], *, write: bool = True, unsafe: bool = False)
     for remark in remarks:
         if remark.fix is not None and remark.file and (remark.fix.safe or unsafe):
             by_file.setdefault(remark.file, []).append(remark.fix)
-    found = [_mended_file(file, fixes) for file, fixes in by_file.items()]
-    for one in found:
-        if write and one.after != one.before:
-            _replace(Path(one.file), one.after)
+    found = [_mended_file(file, fixes, texts or {}) for file, fixes in by_file.items()]
+    if write:
+        save(found)
     return found
+
+
+def save(changed: Iterable[MendedFile]) -> None:
+    """Writes files as they are after their edits, each beside and then moved into place.
+
+    Raises:
+        OSError: where a file cannot be written, or has changed since it was read; it then is as it was.
+    """
+    for one in changed:
+        if one.after == one.before:
+            continue
+        if _opened(one.file) != one.before:
+            raise OSError(f"{one.file} has changed since it was read and was not written; run it again")
+        _replace(Path(one.file), one.after)
 
 
 def joined(changed: Iterable[MendedFile]) -> list[MendedFile]:
@@ -141,12 +165,23 @@ def joined(changed: Iterable[MendedFile]) -> list[MendedFile]:
     return list(found.values())
 
 
-def _mended_file(file: str, fixes: list[Fix]) -> MendedFile:
-    with open(file, encoding="utf-8", newline="") as opened:  # line ends as they are
-        before = opened.read()
+def _mended_file(file: str, fixes: list[Fix], texts: Mapping[str, str]) -> MendedFile:
+    before = texts[file] if file in texts else _opened(file)
     start = "\ufeff" if before.startswith("\ufeff") else ""
     after = mended(before.removeprefix(start), fixes)
+    if _whole(file, before) and not _whole(file, after.text):
+        return MendedFile(file, before, before, (), tuple(fixes))
     return MendedFile(file, before, start + after.text, after.done, after.left)
+
+
+def _opened(file: str) -> str:
+    """The text of a file with its line ends and, escaped, whatever is no UTF-8 in it."""
+    with open(file, encoding="utf-8", errors="surrogateescape", newline="") as opened:
+        return opened.read()
+
+
+def _whole(file: str, text: str) -> bool:
+    return parses(Path(file), decoded(text.encode("utf-8", errors="surrogateescape")))
 
 
 def _replace(file: Path, text: str) -> None:
@@ -154,14 +189,10 @@ def _replace(file: Path, text: str) -> None:
     target = Path(os.path.realpath(file))
     handle, beside = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as opened:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as opened:
             opened.write(text)
         shutil.copymode(target, beside)
         os.replace(beside, target)
     except BaseException:
         Path(beside).unlink(missing_ok=True)
         raise
-
-
-def _lines(text: str) -> list[str]:
-    return text.splitlines(keepends=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 from .configuration import Setting
 from .document import DEPTH, Document, Text, Unreadable, known
@@ -20,38 +19,42 @@ def json_document(text: str, file: str = "") -> Document | None:
         Unreadable: where it is broken.
     """
     try:
-        values = json.loads(text)
+        root = json.loads(text)
     except json.JSONDecodeError as error:
         raise Unreadable(error.msg, error.lineno, error.colno) from None
     except (RecursionError, ValueError) as error:
         raise Unreadable(str(error), 1, 1) from None
-    if not isinstance(values, dict):
+    if not isinstance(root, dict):
         return None
     whole = Text(text)
     entries: dict[str, Setting] = {}
-    _members(_space(text, 0) + 1, "", values, whole, entries)
+    _members(_space(text, 0) + 1, "", whole, entries)
     return Document(entries, whole.lines, file)
 
 
-def _members(at: int, above: str, values: dict[str, Any], whole: Text, into: dict[str, Setting]) -> int:
-    """The members of an object whose text begins at `at`, behind its brace; where the object ends."""
+def _members(at: int, above: str, whole: Text, into: dict[str, Setting]) -> None:
+    """The members of an object whose text begins at `at`, behind its brace; of two with one key the last counts."""
     text = whole.text
     at = _space(text, at)
     while text[at] == '"':
         row, column = whole.place(at)
         key, at = _DECODER.raw_decode(text, at)
         begin = _space(text, _space(text, at) + 1)
-        name, value = f"{above}{key}", values[key]
-        place = (name, row, column, whole.line(row))
-        into[name] = Setting(name, known(value), "", *place)
-        if text[begin] == "{" and isinstance(value, dict) and name.count(".") < DEPTH:
-            at = _members(begin + 1, f"{name}.", value, whole, into)
-        else:
-            at = _DECODER.raw_decode(text, begin)[1]
-            into[name] = Setting(name, known(value), "" if isinstance(value, dict | list) else text[begin:at], *place)
+        value, at = _DECODER.raw_decode(text, begin)
+        name = f"{above}{key}"
+        if name in into:
+            _forget(name, into)
+        written = "" if isinstance(value, dict | list) else text[begin:at]
+        into[name] = Setting(name, known(value), written, name, row, column, whole.line(row))
+        if isinstance(value, dict) and name.count(".") < DEPTH:
+            _members(begin + 1, f"{name}.", whole, into)
         at = _space(text, at)
         at = _space(text, at + 1) if text[at] == "," else at
-    return at + 1
+
+
+def _forget(name: str, entries: dict[str, Setting]) -> None:
+    for key in [key for key in entries if key == name or key.startswith(f"{name}.")]:
+        del entries[key]
 
 
 def _space(text: str, at: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .configuration import UNKNOWN, Setting
@@ -12,6 +14,11 @@ if TYPE_CHECKING:
 
 MOST_ENTRIES = 20_000
 """More entries than this are a data file or a bomb of aliases, and no configuration."""
+
+MOST_VISITS = 10 * MOST_ENTRIES
+"""Entries looked at, again and again where merges repeat them; the rest of a document with more is not read."""
+
+_MARKED = re.compile(r"\A(?:[&!]\S*\s+)+")  # an anchor, a tag
 
 
 def yaml_documents(text: str, file: str = "") -> list[Document]:
@@ -41,28 +48,43 @@ def yaml_documents(text: str, file: str = "") -> list[Document]:
 
 def _document(root: yaml.MappingNode, text: Text, file: str) -> Document:
     entries: dict[str, Setting] = {}
-    _collect(root, "", text, entries, {})
+    _Collecting(text).collect(root, "", entries)
     return Document(entries, text.lines, file)
 
 
-def _collect(node: yaml.MappingNode, above: str, text: Text, into: dict[str, Setting], seen: dict[int, Any]) -> None:
-    """The entries of a mapping and of the mappings in it; what a merge brings stands behind what is written."""
-    for key, value in node.value:
-        if len(into) > MOST_ENTRIES:
-            return
-        if key.tag == "tag:yaml.org,2002:merge":
-            for merged in [value] if value.id == "mapping" else [one for one in value.value if one.id == "mapping"]:
-                inherited: dict[str, Setting] = {}
-                if merged is not node:
-                    _collect(merged, above, text, inherited, seen)
-                into.update({name: found for name, found in inherited.items() if name not in into})
-            continue
-        if key.id != "scalar":
-            continue
-        name = f"{above}{key.value}"
-        into[name] = _setting(name, key, value, text, seen)
-        if value.id == "mapping" and name.count(".") < DEPTH:
-            _collect(value, f"{name}.", text, into, seen)
+@dataclass
+class _Collecting:
+    """The entries of one document as they are collected: its text, the values made so far, and what is left to look at."""
+
+    text: Text
+    seen: dict[int, Any] = field(default_factory=dict)
+    left: int = MOST_VISITS
+
+    def collect(self, node: yaml.MappingNode, above: str, into: dict[str, Setting]) -> None:
+        """The entries of a mapping and of the mappings in it; what a merge brings stands behind what is written."""
+        for key, value in node.value:
+            self.left -= 1
+            if len(into) > MOST_ENTRIES or self.left < 0:
+                return
+            if key.tag == "tag:yaml.org,2002:merge":
+                self._merge(node, value, above, into)
+                continue
+            if key.id != "scalar":
+                continue
+            name = f"{above}{key.value}"
+            into[name] = _setting(name, key, value, self.text, self.seen)
+            if value.id == "mapping" and name.count(".") < DEPTH:
+                self.collect(value, f"{name}.", into)
+
+    def _merge(self, node: yaml.MappingNode, value: Any, above: str, into: dict[str, Setting]) -> None:
+        several = value.value if value.id == "sequence" else [value]
+        for merged in several:
+            if merged.id != "mapping" or merged is node or self.left < 0:
+                continue
+            inherited: dict[str, Setting] = {}
+            self.collect(merged, above, inherited)
+            self.left -= 1 + len(inherited)
+            into.update({name: found for name, found in inherited.items() if name not in into})
 
 
 def _setting(name: str, key: Any, value: Any, text: Text, seen: dict[int, Any]) -> Setting:
@@ -70,7 +92,7 @@ def _setting(name: str, key: Any, value: Any, text: Text, seen: dict[int, Any]) 
     line, made = text.line(row), _value(value, seen)
     if value.id != "scalar":
         return Setting(name, made, "", name, row, column, line)
-    written = text.text[value.start_mark.index : value.end_mark.index]
+    written = _MARKED.sub("", text.text[value.start_mark.index : value.end_mark.index], count=1)
     last, end = text.place(value.end_mark.index)
     comment = line[end - 1 :].partition("#")[2].strip() if last == row else ""
     return Setting(name, made, written, name, row, column, line, comment, as_text=reads_as_text(written))

@@ -9,29 +9,34 @@ What it does not know: JSON, which has no comments. A key may stand in for one: 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from .document import lines_of
 from .reading import text_of
 from .remark import Remark
 
 _ASKED = re.compile(r"#\s*lr-lint:\s*ignore(-file)?\b(?:\s*\[([^\]]*)\])?")
 
 
-def heard(remarks: Iterable[Remark]) -> tuple[list[Remark], list[Remark]]:
-    """The remarks that no comment in their file suppresses, and those that one does."""
+def heard(remarks: Iterable[Remark], *, texts: Mapping[str, str] | None = None) -> tuple[list[Remark], list[Remark]]:
+    """The remarks that no comment in their file suppresses, and those that one does.
+
+    Args:
+        remarks: by file, as `lint` has them.
+        texts: what stands in for the files' own text, by their path.
+    """
     kept: list[Remark] = []
     hidden: list[Remark] = []
     for file, group in groupby(remarks, key=lambda remark: remark.file):
-        lines = text_of(Path(file)).splitlines() if file else []
-        asked = _in(lines)
+        asked = _in(lines_of(text_of(Path(file), texts=texts)[0])) if file else {}
         for remark in group:
             (hidden if _suppressed(remark, asked) else kept).append(remark)
     return kept, hidden
 
 
-def _in(lines: list[str]) -> dict[int, list[frozenset[str]]]:
+def _in(lines: Sequence[str]) -> dict[int, list[frozenset[str]]]:
     """What is suppressed, by line, under 0 for the whole file; an empty set stands for all rules."""
     found: dict[int, list[frozenset[str]]] = {}
     for number, line in enumerate(lines, start=1):

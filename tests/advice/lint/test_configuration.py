@@ -45,6 +45,20 @@ def test_elsewhere_a_warmup_below_one_is_no_share(form: Form) -> None:
     assert (of(form, max_steps=100, warmup_steps=0.5).warmup, of(form, warmup_steps=0.5).warmup_share) == (0.0, None)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"max_steps": 10**400, "warmup_steps": 10**400},
+        {"max_steps": 1e300},
+        {"num_train_epochs": 1e308, "per_device_train_batch_size": 1e-308},
+        {"num_train_epochs": 1e308, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 10**350},
+    ],
+)
+def test_a_run_that_would_never_end_has_no_length(values: dict[str, Any]) -> None:
+    run = Configuration.of(values, examples=10**9, processes=1)
+    assert (run.steps, run.warmup) == (None, 0.0)
+
+
 def test_steps_are_given_asked_for_or_counted() -> None:
     counted = {"num_train_epochs": 3, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
     run = Configuration.of(counted, examples=100, processes=2)

@@ -87,6 +87,19 @@ def test_what_a_merge_brings_stands_behind_what_is_written() -> None:
     assert document.value("again") == [{"lr": 1.0, "steps": 5}]
 
 
+def test_a_bomb_of_merges_ends() -> None:
+    layers = [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 8)}], k{i}: 1}}" for i in range(1, 12)]
+    document = one("\n".join(["a0: &a0 {k: 1}", *layers, "end: 1"]) + "\n")
+    assert document.value("a3.k") == 1
+    assert sum(key.startswith("a4.") for key in document.entries) == 5
+
+
+def test_an_anchor_and_a_tag_are_no_part_of_what_is_written() -> None:
+    document = one("lr: &lr 2e-5 # of the paper\nother: *lr\nsteps: !!int '60'\nname: &n !!str \"x\"\nnot: a & b\n")
+    assert [document.entries[key].written for key in ("lr", "steps", "name", "not")] == ["2e-5", "'60'", '"x"', "a & b"]
+    assert (document.value("lr"), document.entries["lr"].comment) == ("2e-5", "of the paper")
+
+
 def test_every_document_of_a_stream_counts() -> None:
     first, second = yaml_documents("a: 1\n---\n- no mapping\n---\nb: 2\n")
     assert (first.value("a"), second.value("b")) == (1, 2)
@@ -145,6 +158,28 @@ def test_json_numbers_need_no_dot_and_the_last_of_two_equal_keys_counts() -> Non
     assert document is not None
     assert (document.value("lr"), document.entries["lr"].as_text, document.value("a")) == (2e-5, False, 3)
     assert json_document("[1, 2]") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "entries"),
+    [
+        ('{"a": {"b": 1}, "a": {"c": 2}}', {"a": {"c": 2}, "a.c": 2}),
+        ('{"a": {"b": 1}, "ab": 4, "a": 3}', {"ab": 4, "a": 3}),
+        ('{"a": 1, "a": {"b": {"c": 1}}, "b": 2}', {"a": {"b": {"c": 1}}, "a.b": {"c": 1}, "a.b.c": 1, "b": 2}),
+    ],
+)
+def test_of_two_equal_keys_in_json_the_last_counts_with_all_below_it(text: str, entries: dict[str, Any]) -> None:
+    document = json_document(text)
+    assert document is not None
+    assert {key: found.value for key, found in document.entries.items()} == entries
+
+
+@pytest.mark.parametrize("read", [yaml_documents, json_document])
+def test_a_whole_number_beyond_any_use_is_no_number(read: Any) -> None:
+    found = read(f'{{"max_steps": {"9" * 310}, "lr": {{"x": -{"9" * 310}}}}}')
+    document = found[0] if isinstance(found, list) else found
+    assert document.entries["max_steps"].number is None
+    assert document.entries["lr.x"].number is None
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_lrsched.advice.lint import Fix, Remark
-from hf_lrsched.advice.lint.fixing import joined, mend, mended
+from hf_lrsched.advice.lint import Fix, Remark, Setting, lint
+from hf_lrsched.advice.lint.fixing import joined, mend, mended, save
+from hf_lrsched.advice.lint.rules.mending import removed, replaced
 
 
 def remark(file: Path, fix: Fix | None) -> Remark:
@@ -124,6 +125,69 @@ def test_a_file_that_cannot_be_replaced_is_as_it_was(tmp_path: Path, monkeypatch
         mend([remark(file, RATE)])
     assert [path.name for path in tmp_path.iterdir()] == ["a.yaml"]
     assert file.read_text() == "learning_rate: 2e-5\n"
+
+
+def test_an_edit_that_breaks_a_file_is_left(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("lr: &lr 2e-5\nother: *lr\nwarmup_ratio: 0.1\n")
+    breaks = Fix(1, "lr: &lr 2e-5", "lr: 2.0e-5", safe=True)
+    [done] = mend([remark(file, breaks)])
+    assert (done.done, done.left, done.diff) == ((), (breaks,), "")
+    assert file.read_text() == "lr: &lr 2e-5\nother: *lr\nwarmup_ratio: 0.1\n"
+    file.write_text("lr: 2e-5\nother: [\n")  # broken as it is
+    assert mend([remark(file, Fix(1, "lr: 2e-5", "lr: 2.0e-5", safe=True))])[0].done
+
+
+@pytest.mark.parametrize("text", ["learning_rate: &lr 2e-5\nother: *lr\n", "learning_rate: *lr # 2e-5\n", "a: !!str 2e-5\n"])
+def test_a_value_with_an_anchor_or_a_tag_is_not_replaced(text: str) -> None:
+    line = text.splitlines()[0]
+    key = line.partition(":")[0]
+    setting = Setting(key, "2e-5", "2e-5", key, 1, 1, line)
+    assert replaced(setting, value="2.0e-5") is None
+    assert removed(setting) is None
+    assert replaced(setting, key="lr") == Fix(1, line, line.replace(key, "lr", 1))
+
+
+def test_anchored_settings_are_judged_and_their_files_stay_whole(tmp_path: Path) -> None:
+    file = tmp_path / "sft.yaml"
+    text = "per_device_train_batch_size: 4\nnum_train_epochs: 3\nlr_scheduler_type: cosine\nlearning_rate: &lr 2e-5\n"
+    file.write_text(f"{text}other: *lr\nwarmup_ratio: &w 0.1\n")
+    remarks = [one for one in lint(file) if one.level == "error"]
+    assert [one.rule for one in remarks] == ["LR006", "LR005"]
+    mend(remarks, unsafe=True)
+    assert file.read_text() == f"{text}other: *lr\nwarmup_steps: &w 0.1\n"
+
+
+def test_what_is_no_utf_8_stays_as_it_is_and_its_file_is_mended(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_bytes(b"learning_rate: 2e-5\nname: caf\xe9\nwarmup_ratio: 0.1 # \xe9\n")
+    latin = Fix(3, "warmup_ratio: 0.1 # \ufffd", "warmup_steps: 0.1 # \ufffd", safe=True)
+    [done] = mend([remark(file, RATE), remark(file, latin)])
+    assert file.read_bytes() == b"learning_rate: 2.0e-5\nname: caf\xe9\nwarmup_ratio: 0.1 # \xe9\n"
+    assert (done.done, done.left) == ((RATE,), (latin,))
+    assert " name: caf\ufffd\n" in done.diff
+
+
+def test_lines_end_with_line_feeds_alone() -> None:
+    fix = Fix(2, "warmup_ratio: 0.1", "warmup_steps: 0.1")
+    done = mended("a: b\x0c\u2028\x85c\nwarmup_ratio: 0.1\n", [fix])
+    assert (done.text, done.done) == ("a: b\x0c\u2028\x85c\nwarmup_steps: 0.1\n", (fix,))
+
+
+def test_a_file_that_has_changed_since_is_not_written(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("learning_rate: 2e-5\n")
+    done = mend([remark(file, RATE)], write=False)
+    file.write_text("learning_rate: 3e-5\n")
+    with pytest.raises(OSError, match="has changed since it was read"):
+        save(done)
+    assert file.read_text() == "learning_rate: 3e-5\n"
+
+
+def test_edits_of_a_text_in_place_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    [done] = mend([remark(file, RATE)], write=False, texts={str(file): "learning_rate: 2e-5\n"})
+    assert done.after == "learning_rate: 2.0e-5\n"
 
 
 def test_several_rounds_are_one_change(tmp_path: Path) -> None:

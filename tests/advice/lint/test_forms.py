@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from hf_lrsched.advice.lint.command_line import command_lines
-from hf_lrsched.advice.lint.configuration import UNKNOWN, Configuration, Form
+from hf_lrsched.advice.lint.configuration import LONGEST, UNKNOWN, Configuration, Form, Setting
+from hf_lrsched.advice.lint.document import Document
 from hf_lrsched.advice.lint.forms import FORMS, read
 from hf_lrsched.advice.lint.from_json import json_document
 from hf_lrsched.advice.lint.from_yaml import yaml_documents
@@ -265,3 +266,28 @@ def test_the_files_beside_a_run(text: str, form: Form, known: dict[str, Any]) ->
 )
 def test_everything_else_is_passed_over(text: str) -> None:
     assert [one for document in yaml_documents(text) for one in read(document)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "changed"),
+    [
+        (
+            LLAMAFACTORY.replace("max_steps: 2000", "max_samples: 10"),
+            {"num_train_epochs": "1.0e+308", "max_samples": 9 * 10**14},
+        ),
+        (LLAMAFACTORY.replace("max_steps: 2000", "max_samples: 10"), {"gradient_accumulation_steps": 10**310}),
+        (TORCHTUNE, {"epochs": 10**200, "max_steps_per_epoch": 10**290}),
+        (LITGPT, {"train.epochs": "1.0e+308", "train.micro_batch_size": 1}),
+        (LITGPT, {"devices": 10**290, "num_nodes": 10**290}),
+        (LITGPT, {"train.max_steps": 10**290}),
+    ],
+)
+def test_numbers_that_nobody_trains_with_make_no_steps(text: str, changed: dict[str, Any]) -> None:
+    [document] = yaml_documents(text, "a.yaml")
+    entries = dict(document.entries)
+    for key, value in changed.items():
+        number = float(value) if isinstance(value, str) else value
+        entries[key] = Setting(key, number, key=key)
+    [found] = list(read(Document(entries, document.lines, document.file)))
+    run = found.steps
+    assert run is None or run.total <= LONGEST

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hf_lrsched.advice.lint import lint
+from hf_lrsched.advice.lint import RULES, Remark, Rule, examine, judge, lint
 from hf_lrsched.advice.lint.configuration import Configuration
-from hf_lrsched.advice.lint.reading import LARGEST, configurations, files_of
+from hf_lrsched.advice.lint.reading import FAILED, LARGEST, configurations, files_of
 
 from .files import ACCELERATE, AXOLOTL, DEEPSPEED, DPO, LLAMAFACTORY, SHELL, SOUND, TRANSFORMERS, TRL
+
+ARGUMENTS = {"learning_rate": 1e-4, "num_train_epochs": 1, "save_total_limit": 1}
 
 
 def written(folder: Path, files: dict[str, str]) -> None:
@@ -75,8 +79,7 @@ def test_a_file_that_is_nowhere_is_missing(tmp_path: Path) -> None:
 
 
 def test_a_deepspeed_configuration_within_another(tmp_path: Path) -> None:
-    arguments = {"learning_rate": 1e-4, "num_train_epochs": 1, "save_total_limit": 1, "deepspeed": json.loads(DEEPSPEED)}
-    written(tmp_path, {"args.json": json.dumps(arguments, indent=2)})
+    written(tmp_path, {"args.json": json.dumps({**ARGUMENTS, "deepspeed": json.loads(DEEPSPEED)}, indent=2)})
     [inner] = found(tmp_path)["args.json"].companions
     assert (inner.form, inner.value("lr_scheduler_type"), inner.settings["warmup_steps"].line) == (
         "deepspeed",
@@ -138,6 +141,67 @@ def test_what_is_no_text_or_too_large_is_passed_over(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.yaml")
     (tmp_path / "dir.yaml").mkdir()
     assert lint(tmp_path) == []
+    assert examine(tmp_path).unread == ()
+    named = [tmp_path / name for name in ("binary.yaml", "latin.yaml", "large.yaml", "pipe.yaml")]
+    assert [(Path(file).name, why) for file, why in examine(named).unread] == [
+        ("binary.yaml", "is no text"),
+        ("large.yaml", "is larger than 1 MiB"),
+        ("pipe.yaml", "is no regular file"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["x" * 5000 + ".json", "a\\0b.json"])
+def test_a_name_that_no_file_can_have_names_none(tmp_path: Path, name: str) -> None:
+    written(tmp_path, {"args.json": json.dumps({**ARGUMENTS, "deepspeed": name})})
+    assert [found.value for found in found(tmp_path)["args.json"].missing] == [name]
+
+
+def test_a_folder_that_is_closed_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path, {"sft.yaml": f"{TRANSFORMERS}deepspeed: closed/ds.json\n", "closed/ds.json": DEEPSPEED})
+    stat = os.stat
+
+    def closed(path: str | Path, *arguments: Any, **options: Any) -> os.stat_result:
+        if "closed" in Path(path).parts:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", closed)
+    [missing] = found(tmp_path)["sft.yaml"].missing
+    assert missing.value == "closed/ds.json"
+    with pytest.raises(FileNotFoundError, match="there is no file or folder"):
+        lint(tmp_path / "closed" / "ds.json")
+
+
+class Fails(Rule):
+    """A rule with a fault of its own."""
+
+    id, name, level, source, example = "LR999", "fails", "error", "a test", RULES[0].example
+
+    def judge(self, configuration: Configuration, siblings: object) -> Iterator[Remark]:
+        if configuration.form == "axolotl":
+            raise ZeroDivisionError("division by zero")
+        yield self.remark(configuration, None, "judged")
+
+
+def test_a_rule_that_fails_on_a_file_ends_nothing(tmp_path: Path) -> None:
+    written(tmp_path, {"ax.yml": AXOLOTL, "sft.yaml": TRL})
+    broken, judged = lint(tmp_path, rules=[Fails])
+    assert (broken.rule, broken.level, broken.line, judged.sentence) == ("LR000", "warning", 1, "judged")
+    assert broken.sentence == f"{FAILED}: ZeroDivisionError: division by zero"
+    with pytest.raises(ZeroDivisionError):
+        judge(found(tmp_path)["ax.yml"], rules=[Fails])
+
+
+def test_a_reader_that_fails_on_a_file_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path, {"ax.yml": AXOLOTL, "run.sh": SHELL})
+
+    def fails(text: str, file: str) -> list[Configuration]:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("hf_lrsched.advice.lint.reading.command_lines", fails)
+    examined = examine(tmp_path, rules=[])
+    assert [(Path(one.file).name, one.sentence.startswith(FAILED)) for one in examined.remarks] == [("run.sh", True)]
+    assert (examined.files, examined.configurations) == (2, 1)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def kept(folder: Path, text: str, line: int = 2) -> bool:
         "a: 1\nlr: 2\nb: 3\n# lr-lint: ignore-file[LR003]\n",
         "a: 1  # lr-lint: ignore-file\nlr: 2\n",
         '{"//": "# lr-lint: ignore-file",\n"lr": 2}',
+        "a: x\x0cy\u2028z\nlr: 2  # lr-lint: ignore[LR003]\n",
     ],
 )
 def test_a_rule_is_kept_quiet(text: str, tmp_path: Path) -> None:

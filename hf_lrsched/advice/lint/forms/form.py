@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from ..configuration import UNKNOWN, Configuration, Form, Setting
+from ..configuration import LONGEST, UNKNOWN, Configuration, Form, Setting
 from ..document import Document, number_of
 
 _SIZE = re.compile(r"(?<![A-Za-z0-9.])(?:(\d+)x)?(\d+(?:[.p]\d+)?)([bBmM])(?![A-Za-z0-9])")
@@ -125,8 +124,8 @@ def path_of(setting: Setting | None) -> str:
 
 
 def count_of(value: Any) -> int | None:
-    """A count as it is written; None where it is none."""
+    """A count as it is written; None where it is none, or more than the steps of any run."""
     number = number_of(value) if isinstance(value, str) else value
-    if isinstance(number, bool) or value is UNKNOWN or not isinstance(number, int | float) or not 1 <= number < math.inf:
+    if isinstance(number, bool) or value is UNKNOWN or not isinstance(number, int | float) or not 1 <= number <= LONGEST:
         return None
     return int(number)

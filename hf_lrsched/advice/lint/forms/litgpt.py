@@ -105,30 +105,30 @@ def _pretraining(document: Document) -> Steps | None:
     )
     if not tokens or not batch or not length:
         return None
-    return Steps(max(int(tokens // (batch * length)), 1), f"{tokens:g} tokens, {batch * length:g} a step")
+    return Steps.of(max(tokens // (batch * length), 1), f"{tokens:g} tokens, {batch * length:g} a step")
 
 
 def _finetuning(document: Document, settings: Mapping[str, Setting], devices: int | None, nodes: int | None) -> Steps | None:
     most, epochs = _number(document, "train.max_steps"), _number(document, "train.epochs") or _EPOCHS
     micro, batch = _number(document, "train.micro_batch_size"), _number(document, "train.global_batch_size")
     examples = _examples(document, settings)
-    most = most if most and most >= 1 else None
+    asked = Steps.of(most, f"train.max_steps {most:g}") if most and most >= 1 else None
     if examples is None or not devices or not nodes or not micro or not batch or min(micro, batch) < 1:
-        return Steps(int(most), f"train.max_steps {most:g}", at_most=True) if most else None
+        return None if asked is None else replace(asked, at_most=True)
     processes = devices * nodes
-    batches = -(-examples // int(micro * processes))
-    steps = int(epochs * (batches // max(int(batch // processes // micro), 1)))
-    if most and most < steps:
-        return Steps(int(most), f"train.max_steps {most:g}")
+    batches = -(-examples // (micro * processes))
+    steps = epochs * (batches // max(batch // processes // micro, 1)) // 1
+    if asked is not None and asked.total < steps:
+        return asked
     how = f"{epochs:g} epoch{'s' * (epochs != 1)} of {examples} samples, batch {batch:g}"
-    return Steps(steps, how) if steps >= 1 else None
+    return Steps.of(steps, how)
 
 
 def _examples(document: Document, settings: Mapping[str, Setting]) -> int | None:
     dataset = settings.get("dataset")
     samples, held = _EXAMPLES.get(dataset.value if dataset and isinstance(dataset.value, str) else "", (0, 0.0))
     held = _number(document, "data.init_args.val_split_fraction") or held
-    return samples - round(held * samples) if samples else None
+    return samples - round(held * samples) if samples and 0 <= held < 1 else None
 
 
 def _number(document: Document, key: str) -> float | None:

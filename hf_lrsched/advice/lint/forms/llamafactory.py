@@ -6,7 +6,6 @@ Read by OmegaConf (0.9.5), for which ``2e-5`` is a number. Its second schema (``
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -98,12 +97,15 @@ def _at_most(document: Document) -> Steps | None:
     """The steps on one process of as many samples as ``max_samples`` lets through; None where ``max_steps`` says more."""
     most, epochs = count_of(document.value("max_samples")), document.value("num_train_epochs", 3)  # Transformers' default
     names = document.value("dataset")
-    batch, waits = count_of(document.value("per_device_train_batch_size")), document.value("gradient_accumulation_steps", 1)
+    batch, waits = (
+        count_of(document.value(name, 1 if name.startswith("grad") else None))
+        for name in ("per_device_train_batch_size", "gradient_accumulation_steps")
+    )
     if (count_of(document.value("max_steps")) or 0) >= 1 or not most or not batch or not isinstance(names, str):
         return None
-    if not isinstance(epochs, int | float) or not isinstance(waits, int) or epochs <= 0 or waits < 1:
+    if not isinstance(epochs, int | float) or not waits:
         return None
     samples = most * len(names.split(","))
-    total = math.ceil(epochs * math.ceil(samples / (batch * waits)))
+    total = epochs * -(-samples // (batch * waits))
     how = f"{epochs:g} epoch{'s' * (epochs != 1)} of {samples} samples at most, batch {batch * waits}, one process"
-    return Steps(total, how, at_most=True)
+    return Steps.of(total, how, at_most=True)

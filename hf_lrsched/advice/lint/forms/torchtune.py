@@ -80,4 +80,4 @@ def _steps(document: Document) -> Steps | None:
     epochs, most = count_of(document.value("epochs")), count_of(document.value("max_steps_per_epoch"))
     if epochs is None or most is None:
         return None
-    return Steps(epochs * most, f"epochs {epochs} x max_steps_per_epoch {most}", at_most=True)
+    return Steps.of(epochs * most, f"epochs {epochs} x max_steps_per_epoch {most}", at_most=True)

@@ -6,9 +6,13 @@ alias, a template) there is none.
 
 from __future__ import annotations
 
+import re
+
 from ..configuration import Setting
 from ..document import number_of
 from ..remark import Fix
+
+_BETWEEN = re.compile(r"[\"']?\s*[:=]?\s*")  # a key and its value; with an anchor there others have the value too
 
 
 def replaced(setting: Setting, *, key: str = "", value: str = "", safe: bool = False) -> Fix | None:
@@ -34,7 +38,7 @@ def replaced(setting: Setting, *, key: str = "", value: str = "", safe: bool = F
     new, after = setting.text, start + len(name)
     if value:
         at = new.find(setting.written, after)
-        if not setting.written or at < 0:
+        if not setting.written or at < 0 or not _BETWEEN.fullmatch(new, after, at):
             return None
         quote = setting.written[0] if setting.written[0] in "\"'" and number_of(value) is None else ""
         new = new[:at] + quote + value + quote + new[at + len(setting.written) :]
