@@ -42,11 +42,14 @@ _DEFAULT = 5e-5  # TrainingArguments.learning_rate, transformers 5.23.0
 
 
 def question_of(configuration: Configuration) -> Question | None:
-    """What one would ask for the configuration's learning rate; None where task or method are not known, and not for Adam."""
+    """What one would ask for the configuration's learning rate; None where task or method are not known, and not for Adam.
+
+    Nor where another file may yet set the method or the optimizer.
+    """
     peft = configuration.peft
     named = configuration.word("model_name_or_path")
     tiny = configuration.task == "rl" and (configuration.parameters or _SMALLEST) < _SMALLEST
-    if tiny or _SPECIAL.search(named) or _OTHER_KIND.search(named):
+    if configuration.partial or tiny or _SPECIAL.search(named) or _OTHER_KIND.search(named):
         return None
     optimizer = optimizer_of(configuration.word("optim") or "adamw")
     if (

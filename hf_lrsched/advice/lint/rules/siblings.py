@@ -71,7 +71,7 @@ class SiblingsDisagree(Rule):
 def _kind(configuration: Configuration) -> tuple[object, ...]:
     """What two configurations must share for their rates to be comparable; empty where it is not known."""
     model = configuration.word("model_name_or_path")
-    if not (configuration.task and configuration.peft and (model or configuration.parameters)):
+    if configuration.partial or not (configuration.task and configuration.peft and (model or configuration.parameters)):
         return ()
     optimizer = optimizer_of(configuration.word("optim") or "adamw")
     method = "lora" if configuration.peft in LORA else configuration.peft

@@ -209,6 +209,14 @@ def test_a_sweep_differs_on_purpose(tmp_path: Path) -> None:
     assert remarks(tmp_path, sweep, "LR004") == []
 
 
+def test_a_command_line_whose_file_may_say_more_is_nobodys_sibling(tmp_path: Path) -> None:
+    line = f"python sft.py --model_name_or_path Qwen/Qwen3-8B --use_peft --lora_r 8 {COMMAND}".replace("2e-5", "{rate}")
+    text = f"{line.format(rate='2e-4')}\n{line.format(rate='5e-6')}\n"
+    assert odd(tmp_path, {"run.sh": text}) == ["run.sh"]
+    (tmp_path / "base.yaml").write_text(SFT)
+    assert odd(tmp_path, {"run.sh": text.replace("sft.py", "sft.py --config base.yaml")}) == []
+
+
 def test_a_name_that_carries_another_number_is_no_sweeps(tmp_path: Path) -> None:
     assert odd(tmp_path, {"r16_8b.yaml": lora("0.0002"), "lr_3e-5.yaml": lora("0.00001")}) == ["r16_8b.yaml"]
     assert remarks(tmp_path, {"lr_3e-5.yaml": lora("0.00001")}, "LR004")

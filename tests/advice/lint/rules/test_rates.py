@@ -136,6 +136,12 @@ def test_of_encoder_decoders_nothing_is_known(name: str) -> None:
     assert found(2e-4, "sft", "full", model_name_or_path="Qwen/Qwen3-8B") == ["LR003"]
 
 
+def test_where_another_file_may_set_the_method_nothing_is_said() -> None:
+    one = Configuration.of({"learning_rate": 2e-3}, form="trl", task="sft", peft="full", parameters=8e9)
+    assert [remark.rule for remark in judge(one, rules=RULES)] == ["LR003"]
+    assert judge(one.but(partial=True), rules=RULES) == []
+
+
 def test_of_a_size_that_is_unknown_only_what_is_very_far_out_is_told() -> None:
     assert found(2e-4, "sft", "full", size=8e9) == ["LR003"]
     assert found(2e-4, "sft", "full", size=None) == []
