@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from ..configuration import Configuration
-from ..remark import Remark
+from ..remark import Level, Remark
 from ..rule import Example, Rule
 from .arguments import SCHEDULED, kwargs_of, number_in, place_of
 
@@ -105,7 +105,8 @@ class ClimbsAgain(Rule):
         if made is None or run is None or made >= run.total:
             return
         kind = str(configuration.value("scheduler_class", "")).lower()
-        behind, level = "the learning rate is not what was planned", "warning"
+        level: Level = "warning"
+        behind = "the learning rate is not what was planned"
         if "cosine" in kind:
             behind, level = "the learning rate climbs again", self.level
         elif "onecycle" in kind:

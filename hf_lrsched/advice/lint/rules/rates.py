@@ -8,127 +8,27 @@ there is no evidence; of those nothing is said.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
-from pathlib import PurePath
 
-from ...model import Model
-from ...question import PEFT_TYPES, TASKS, Question, optimizer_of, spelled
+from ...question import PEFT_TYPES, TASKS, Question, spelled
 from ...recommend import Recommendation, answer
-from ...sources import Evidence, Source, about
-from ..configuration import Configuration, Setting
+from ...sources import Evidence, about
+from ..configuration import Configuration
 from ..remark import Remark
 from ..rule import Example, Rule
-from .wording import spoken
+from .asking import LORA, as_far, asked, band, named_for_its_rate, question_of, said, sources_of, times, told_sources
 
-# Times the end of a band of 4 around the value; rates of adapters scatter more, with rank, alpha and layers. 19 of 505
-# public files lie beyond: 12 at a rate for SFT under DPO, 3 at LoRA's with all parameters, 4 far from their own siblings.
+# Times the end of a band of 4 around the value; rates of adapters scatter more, with rank, alpha and layers. 20 of 709
+# public files lie beyond: 12 at a rate for SFT under DPO, 6 at LoRA's with all parameters, 2 far too low.
 _FAR, _FAR_PEFT = 5.0, 7.0
 _VERY_FAR = 10.0  # below: a rate that is too low costs time, not the run
 _SO_FAR_OUT = 0.075  # of the evidence's weight: the shipped mistakes are among the evidence too
-LORA = frozenset({"lora", "qlora", "dora", "rslora", "lora_plus"})
 _FULL = 4.0  # LoRA's band begins at 10 times that of full fine-tuning, or a little below; a quarter of it is not LoRA's
 _ALPHA = 32.0  # LoRA Without Regret (doi 10.64434/tml.20250929): with this alpha the best LR hardly depends on the rank
 _ALPHA_FAR = 4.0  # alphas of 8 to 64 are shipped (recommend's evidence: lora_scale)
 _COLLAPSES = 5e-5  # datawhalechina/hello-agents, pull request 771: GSM8K 57 % to 2.4 % under GRPO of all parameters
-_SPECIAL = re.compile(r"falcon-e|bitnet|1[._]58")  # ternary weights, which are trained at 10 times the rate and more
-# Encoder-decoders, of which the evidence has none: T5's own fine-tuning took 1e-3 (arXiv 1910.10683, section 3.1.2).
-_OTHER_KIND = re.compile(r"(?<![a-z])(?:flan-)?(?:[a-z]*(?<!gp)t5|m?bart|ul2|pegasus|marian|nllb)(?![a-z])")
 _FEW_SOURCES = 3  # a band of fewer, or of any size, speaks for what is very far out alone
-_SMALLEST = 1e8  # parameters under RL: the model that collapsed has 6e8, and a far smaller one takes a higher rate
-_NUMBER = re.compile(r"(?<![\d.])\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\d.])")
-_SAME = 0.01  # relative; two spellings of one number are nearer
 _DEFAULT = 5e-5  # TrainingArguments.learning_rate, transformers 5.23.0
-
-
-def question_of(configuration: Configuration) -> Question | None:
-    """What one would ask for the configuration's learning rate; None where task or method are not known, and not for Adam.
-
-    Nor where another file may yet set the method or the optimizer.
-    """
-    peft = configuration.peft
-    named = configuration.word("model_name_or_path")
-    tiny = configuration.task == "rl" and (configuration.parameters or _SMALLEST) < _SMALLEST
-    if configuration.partial or tiny or _SPECIAL.search(named) or _OTHER_KIND.search(named):
-        return None
-    optimizer = optimizer_of(configuration.word("optim") or "adamw")
-    if (
-        optimizer != "adamw"
-        or configuration.task not in TASKS
-        or not (peft == "full" or peft in PEFT_TYPES)
-        or configuration.unknown("optim")
-    ):
-        return None
-    rank, alpha = configuration.number("r"), configuration.number("alpha")
-    return Question(
-        configuration.task,
-        None if peft == "full" else peft,
-        Model(parameters=configuration.parameters),
-        r=int(rank) if rank and rank >= 1 else None,
-        alpha=alpha if alpha and alpha > 0 else None,
-        rslora=bool(configuration.value("rslora")),
-        optimizer=optimizer,
-    )
-
-
-def _asked(configuration: Configuration) -> tuple[Setting, float, Question, Recommendation] | None:
-    """The learning rate that is set, and what is advised in its place; None where either is unknown."""
-    setting, question = configuration.get("learning_rate"), question_of(configuration)
-    rate = None if setting is None else setting.number
-    if setting is None or rate is None or not 0 < rate < math.inf or question is None:
-        return None
-    advised = answer(question)
-    return None if advised.low is None or advised.high is None else (setting, rate, question, advised)
-
-
-def _as_far(advised: Recommendation, rate: float) -> float:
-    """The share of the evidence's weight that is as far from the band as `rate`, on its side."""
-    above = rate > (advised.learning_rate or 0.0)
-    whole = sum(one.weight for one in advised.used)
-    return sum(one.weight for one in advised.used if (one.high >= rate if above else one.low <= rate)) / whole
-
-
-def _band(advised: Recommendation) -> str:
-    return f"{advised.low:g} to {advised.high:g}"
-
-
-def _keys(advised: Recommendation) -> dict[str, Source]:
-    """A band's sources, each once."""
-    return {one.evidence.source.key: one.evidence.source for one in advised.used}
-
-
-def _sources(advised: Recommendation) -> str:
-    """How many sources a band has, and the weightiest of those that can be looked up."""
-    sources = _keys(advised)
-    known = [source.title for source in sources.values() if source.url][:2]
-    whole = ": " if len(known) == len(sources) else ", among them "
-    return f"{len(sources)} source{'s' * (len(sources) > 1)}{whole if known else ''}{' and '.join(known)}"
-
-
-def times(ratio: float) -> str:
-    """A ratio as it is said: no digit more than it is worth.
-
-    >>> times(5.93), times(12.4), times(200.0)
-    ('5.9', '12', '200')
-    """
-    return f"{ratio:.2g}" if ratio < 10 else f"{round(ratio)}"
-
-
-def named_for_its_rate(configuration: Configuration) -> bool:
-    """Whether the file's name carries the learning rate, as one of a sweep does.
-
-    >>> one = Configuration.of({"learning_rate": 1e-6})
-    >>> named_for_its_rate(one.but(file="sweep/lr_1e-6.yaml")), named_for_its_rate(one.but(file="lr_1e-5.yaml"))
-    (True, False)
-    """
-    rate = configuration.number("learning_rate")
-    numbers = _NUMBER.findall(PurePath(configuration.file).stem.lower())
-    return rate is not None and any(math.isclose(float(one), rate, rel_tol=_SAME) for one in numbers)
-
-
-def said(setting: Setting, rate: float) -> str:
-    """A rate as it stands in the file, with its key."""
-    return spoken(setting, setting.written or f"{rate:g}")
 
 
 class RateOutsideBand(Rule):
@@ -147,7 +47,7 @@ class RateOutsideBand(Rule):
 
     def judge(self, configuration: Configuration, siblings: Sequence[Configuration]) -> Iterator[Remark]:
         """Needs task and method; the size where it is known."""
-        found = _asked(configuration)
+        found = asked(configuration)
         if found is None or RateOfFullTuning.fires(configuration) or RateOfSFTInRL.fires(configuration):
             return
         setting, rate, question, advised = found
@@ -155,9 +55,9 @@ class RateOutsideBand(Rule):
         above, below = rate / high, low / rate
         # From a band of 4 around the value: where the band itself lies about it hangs on one file more or less.
         far = rate / (2 * middle) >= (_FAR_PEFT if question.peft else _FAR) - 1e-9
-        if not (far or middle / 2 / rate >= _VERY_FAR) or _as_far(advised, rate) > _SO_FAR_OUT:
+        if not (far or middle / 2 / rate >= _VERY_FAR) or as_far(advised, rate) > _SO_FAR_OUT:
             return
-        thin = configuration.parameters is None or len(_keys(advised)) < _FEW_SOURCES
+        thin = configuration.parameters is None or len(sources_of(advised)) < _FEW_SOURCES
         if thin and max(above, below) < _VERY_FAR:
             return
         how_far = f"{times(above)} times the upper end" if above > 1 else f"1/{times(below)} of the lower end"
@@ -165,7 +65,7 @@ class RateOutsideBand(Rule):
         method = f" with {question.peft}" if question.peft else " of all parameters"
         sentence = (
             f"{said(setting, rate)} is {how_far} of what is used for {TASKS[question.task]}{method}{size}: "
-            f"{_band(advised)} ({_sources(advised)})"
+            f"{band(advised)} ({told_sources(advised)})"
         )
         peer = _lora_peer(question) if above > 1 else None
         hint = "; that is a rate for LoRA" if peer and (peer.low or 0) <= rate <= (peer.high or 0) else ""
@@ -195,7 +95,7 @@ class RateOfFullTuning(Rule):
     @staticmethod
     def fires(configuration: Configuration) -> bool:
         """Whether a rate for all parameters is set where only LoRA's train."""
-        found = _asked(configuration)
+        found = asked(configuration)
         if found is None or found[2].peft not in LORA or found[2].task != "sft":
             return False
         _, rate, question, advised = found
@@ -204,15 +104,15 @@ class RateOfFullTuning(Rule):
 
     def judge(self, configuration: Configuration, siblings: Sequence[Configuration]) -> Iterator[Remark]:
         """Of supervised fine-tuning, but for one file of a sweep, which is named for its rate."""
-        found = _asked(configuration)
+        found = asked(configuration)
         if found is None or not self.fires(configuration) or named_for_its_rate(configuration):
             return
         setting, rate, question, advised = found
         full = answer(Question("sft", None, question.model))
-        of_full = f", and {'within' if (full.low or 0) <= rate else 'below'} full fine-tuning's {_band(full)}"
+        of_full = f", and {'within' if (full.low or 0) <= rate else 'below'} full fine-tuning's {band(full)}"
         sentence = (
             f"{said(setting, rate)} is 1/{times((advised.low or rate) / rate)} of the lower end of what is used with "
-            f"{question.peft}, {_band(advised)}{of_full}; LoRA wants about 10 times the rate of all parameters"
+            f"{question.peft}, {band(advised)}{of_full}; LoRA wants about 10 times the rate of all parameters"
         )
         yield self.remark(configuration, setting, sentence, f"Try {advised.learning_rate:g}")
 
@@ -233,7 +133,7 @@ class RankAndAlpha(Rule):
 
     def judge(self, configuration: Configuration, siblings: Sequence[Configuration]) -> Iterator[Remark]:
         """Needs rank and alpha. An update is alpha / r times a sum of r terms; rsLoRA's is sqrt(r) times as large."""
-        found = _asked(configuration)
+        found = asked(configuration)
         if found is None or found[2].peft not in LORA or found[2].r is None or found[2].alpha is None:
             return
         setting, rate, question, advised = found
@@ -246,7 +146,7 @@ class RankAndAlpha(Rule):
         scale = f"{alpha:g}/sqrt({rank:g})" if stabilised else f"{alpha:g}/{rank:g}"
         sentence = (
             f"alpha {alpha:g} at rank {rank:g} (updates times {scale}) makes {said(setting, rate)} "
-            f"amount to {amounts:.2g} at alpha {_ALPHA:g}, and {_band(advised)} is used"
+            f"amount to {amounts:.2g} at alpha {_ALPHA:g}, and {band(advised)} is used"
         )
         at = configuration.get("alpha")
         yield self.remark(

@@ -13,7 +13,7 @@ from ...question import optimizer_of
 from ..configuration import Configuration
 from ..remark import Remark
 from ..rule import Example, Rule
-from .rates import LORA, named_for_its_rate, said, times
+from .asking import LORA, named_for_its_rate, said, times
 
 _MOST = 10.0  # times that two files may differ: recipes.md section 4, LR015
 

@@ -31,6 +31,7 @@ _BATCH = re.compile(
 _DEVICES = re.compile(r"(\b(?:for|on|with|using)\s+)?\b(\d+)\s*(?:x\s*)?(?:GPU|device|H100|A100)s?\b", re.IGNORECASE)
 _ROOM = re.compile(r"\bfits?\b|\bneeds?\b", re.IGNORECASE)  # how many devices would do, and not how many there are
 _NODES = re.compile(r"\b(\d+)\s*nodes?\b", re.IGNORECASE)
+_BLOCK = (">", "|")  # before a text over several lines
 _SAME = 0.01  # relative; two spellings of one number are nearer
 
 
@@ -52,7 +53,8 @@ class NumberReadAsText(Rule):
             for name in _NUMBERS:
                 found = configuration.get(name)
                 if found is not None and isinstance(found.value, str) and not found.key.startswith("-"):
-                    yield from self._text(configuration, found, spoken(found))
+                    shown = found.value if found.written[:1] in _BLOCK else None
+                    yield from self._text(configuration, found, spoken(found, shown))
         if configuration.form in SCHEDULED and configuration.form != "llamafactory" and not _ours(configuration):
             for word in kwargs_of(configuration):
                 nested = configuration.others.get(f"lr_scheduler_kwargs.{word}")
@@ -67,7 +69,7 @@ class NumberReadAsText(Rule):
         why = "to YAML, as an exponent needs a dot before it and a sign"
         if setting.written[:1] in ("'", '"'):
             why = "for its quotes"
-        elif setting.written[:1] in (">", "|"):
+        elif setting.written[:1] in _BLOCK:
             why = f"for the {setting.written[0]} before it"
         sentence = f"{said} is text {why}; Transformers keeps it as it is, and the run ends with a TypeError"
         fix = replaced(setting, value=right, safe=True) if setting.written else None

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from hf_lrsched.advice.lint import Configuration, judge
+from hf_lrsched.advice.lint.rules.asking import told_sources
 from hf_lrsched.advice.lint.rules.rates import (
     FailingRate,
     RankAndAlpha,
     RateOfFullTuning,
     RateOfSFTInRL,
     RateOutsideBand,
-    _sources,
 )
 from hf_lrsched.advice.model import Model
 from hf_lrsched.advice.question import Question
@@ -163,7 +163,7 @@ def test_one_source_is_named_as_one() -> None:
     [remark] = judge(one, rules=[RateOutsideBand])
     assert "sources, among them " in remark.sentence
     advised = answer(Question("sft", None, Model(parameters=8e9)))
-    assert " source: " in _sources(replace(advised, used=advised.used[:1]))
+    assert " source: " in told_sources(replace(advised, used=advised.used[:1]))
 
 
 PLAIN = "model_name_or_path: Qwen/Qwen3-8B\nlearning_rate: 1.0e-3\nnum_train_epochs: 1\nper_device_train_batch_size: 4\n"
