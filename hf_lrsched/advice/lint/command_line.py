@@ -19,6 +19,9 @@ from .forms.llamafactory import LlamaFactory
 from .forms.transformers import Transformers, continued
 from .shell import Word, commands
 
+_LAUNCHING = re.compile(r"torch\.distributed\.\w+|accelerate(?:\.commands\.\w+)?|deepspeed(?:\.\w+)*")  # behind python -m
+_RUNS_MODULES = re.compile(r"(?:^|/)(?:python[\d.]*|torchrun|accelerate|deepspeed)$")
+_SWITCHES = frozenset(["bf16", "fp16", "tf32", "do_train", "do_eval", "gradient_checkpointing", "packing", "use_peft"])
 _PROGRAMS = frozenset(["trl", "llamafactory-cli", "lmf"])
 _LAUNCHED_ON = ("num_processes", "nproc_per_node", "num_gpus", "nproc-per-node")
 _LAUNCHERS_FILES = {"config_file": "accelerate", "deepspeed_config_file": "deepspeed", "deepspeed": "deepspeed"}
@@ -38,7 +41,7 @@ def command_lines(text: str, file: str = "") -> list[Configuration]:
 
 
 def _training(command: Sequence[Word], lines: tuple[str, ...], file: str) -> Configuration | None:
-    at = next((place for place, word in enumerate(command) if word.text.endswith(".py") or word.text in _PROGRAMS), None)
+    at = next((place for place in range(len(command)) if _starts(command, place)), None)
     if at is None:
         return None
     script = command[at].text
@@ -56,8 +59,29 @@ def _training(command: Sequence[Word], lines: tuple[str, ...], file: str) -> Con
             settings.setdefault(name, replace(launched[own], name=name))
     if "config" in document:
         settings["config"] = replace(document.entries["config"], name="config")
-    form = "trl" if script == "trl" and read.form == "transformers" else read.form
-    return read.but(form=form, settings=settings, task=task, processes=_processes(launched), partial="config" in document)
+    form = "trl" if re.match(r"trl(?:\.|$)", script) and read.form == "transformers" else read.form
+    partial = "config" in document or any(_adds(command, place) for place in range(at + 1, len(command)))
+    return read.but(form=form, settings=settings, task=task, processes=_processes(launched), partial=partial)
+
+
+def _starts(command: Sequence[Word], place: int) -> bool:
+    """Whether the word there is the script, the module or the program that trains."""
+    word = command[place].text
+    if word.endswith(".py") or word in _PROGRAMS:
+        return True
+    as_module = place > 1 and command[place - 1].text in ("-m", "--module") and not _LAUNCHING.fullmatch(word)
+    return as_module and any(_RUNS_MODULES.search(before.text) for before in command[: place - 1])
+
+
+def _adds(command: Sequence[Word], place: int) -> bool:
+    """Whether the word there may be any flags: a variable that is no flag's value, or a list of words."""
+    word, before = command[place], command[place - 1]
+    if word.known or word.text.startswith("-"):
+        return False
+    if re.search(r"\$\{?[\w]*(?:[@*]|\[[@*]\])", word.written):
+        return True
+    flag = _FLAG.match(before.text) if before.written.startswith("-") else None
+    return flag is None or flag[2] is not None or flag[1].replace("-", "_") in _SWITCHES
 
 
 def _flags(words: Sequence[Word], lines: tuple[str, ...]) -> dict[str, Setting]:

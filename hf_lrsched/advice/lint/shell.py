@@ -1,18 +1,22 @@
 """Shell scripts as commands of words with their places: `commands`.
 
-A variable that the script sets once, to a plain text, is known; everything else that only a shell knows is not. Functions,
-loops and arrays are not followed.
+A variable that the script sets once, to a plain text, is known, and where it stands bare it is as many words as it holds;
+everything else that only a shell knows is not. Functions, loops and arrays are not followed.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-_ASSIGNED = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_ASSIGNED = re.compile(r"(?:export\s+)?([A-Za-z_]\w*)(\+?)=(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
+_BARE = re.compile(rf"{_VARIABLE.pattern}\Z")
 _HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
+_BEFORE_ASSIGNMENTS = frozenset(["export", "local", "declare", "typeset", "readonly", "then", "else", "do", "{"])
+_ARRAY = re.compile(r"[A-Za-z_]\w*\+?=")
+_ARITHMETIC = re.compile(r"\(\(.*?\)\)")  # in which << shifts
 
 
 @dataclass(frozen=True)
@@ -42,31 +46,53 @@ def commands(text: str) -> list[list[Word]]:
     """
     found = list(_split(_without_heredocs(text)))
     values = _variables(found)
-    return [[_filled(word, values) for word in command] for command in found]
+    return [made for command in found if (made := [part for word in command for part in _filled(word, values)])]
 
 
-def _variables(found: list[list[Word]]) -> dict[str, str]:
-    values: dict[str, str] = {}
+def _variables(found: list[list[Word]]) -> dict[str, Word]:
+    """The words that set variables which are set once, with what they are set to as their text."""
+    values: dict[str, Word] = {}
     often: set[str] = set()
     for command in found:
-        words = command[1:] if command[0].text in ("export", "local", "declare") else command
+        words = command[1:] if command[0].text in _BEFORE_ASSIGNMENTS else command
         for word in words:
             match = _ASSIGNED.fullmatch(word.text)
             if not match:
                 break
-            name, value = match.groups()
-            often |= {name} & {*values}
-            values[name] = value if word.known or "$" not in value else ""
+            name, more, value = match.groups()
+            often |= {name} if more else {name} & {*values}
+            values[name] = replace(word, text=value)
         if command[0].text in ("for", "read", "select") and len(command) > 1:
             often.add(command[1].text)
-    return {name: value for name, value in values.items() if name not in often and "$" not in value and "`" not in value}
+    return {name: word for name, word in values.items() if name not in often and not re.search(r"[$`]", word.text)}
 
 
-def _filled(word: Word, values: dict[str, str]) -> Word:
+def _filled(word: Word, values: dict[str, Word]) -> list[Word]:
+    """A word with the variables in it that are known; one that is nothing else, in no quotes, as the words that it makes."""
     if word.known:
-        return word
-    text = _VARIABLE.sub(lambda match: values.get(match[1] or match[2], match[0]), word.text)
-    return Word(text, word.written, word.line, word.column, known="$" not in text and "`" not in text)
+        return [word]
+    bare = _BARE.match(word.written)
+    source = values.get(bare[1] or bare[2]) if bare else None
+    if source is not None and (len(source.text.split()) != 1 or source.text.startswith("-")):
+        return list(_words_of(source, word))
+
+    def put(match: re.Match[str]) -> str:
+        found = values.get(match[1] or match[2])
+        return match[0] if found is None else found.text
+
+    text = _VARIABLE.sub(put, word.text)
+    return [Word(text, word.written, word.line, word.column, known="$" not in text and "`" not in text)]
+
+
+def _words_of(source: Word, user: Word) -> Iterator[Word]:
+    """The words that a variable makes, each where it stands in the word that sets it, or else where the variable is used."""
+    start = source.written.find(source.text) if source.text else -1
+    for found in re.finditer(r"\S+", source.text):
+        before = source.written[: start + found.start()]
+        line, column = source.line + before.count("\n"), len(before) - before.rfind("\n")
+        column += source.column - 1 if line == source.line else 0
+        place = (line, column) if start >= 0 else (user.line, user.column)
+        yield Word(found[0], found[0], *place)
 
 
 def _without_heredocs(text: str) -> str:
@@ -77,8 +103,8 @@ def _without_heredocs(text: str) -> str:
             until = "" if line.strip() == until else until
             lines.append("")
             continue
-        found = _HEREDOC.search(line) if "<<" in line and "<<<" not in line else None
-        until = found[2] if found else ""
+        found = _HEREDOC.search(_ARITHMETIC.sub("", line)) if "<<" in line and "<<<" not in line else None
+        until = found[2] if found and re.search(rf"^\s*{found[2]}\s*$", text, re.MULTILINE) else ""
         lines.append(line)
     return "\n".join(lines)
 
@@ -94,6 +120,8 @@ def _split(text: str) -> Iterator[list[Word]]:
         elif char == "#":
             at = _until(text, at, "\n")
         elif char in "\n;|&()":
+            if char == "(" and command and _ARRAY.fullmatch(command[-1].written):
+                command[-1] = replace(command[-1], text=f"{command[-1].text}$(", known=False)  # what it holds is a command
             if command:
                 yield command
                 command = []

@@ -11,6 +11,7 @@ from hf_lrsched.advice.lint.command_line import command_lines
 from hf_lrsched.advice.lint.configuration import LONGEST, UNKNOWN, Configuration, Form, Setting
 from hf_lrsched.advice.lint.document import Document
 from hf_lrsched.advice.lint.forms import FORMS, read
+from hf_lrsched.advice.lint.forms.form import task_of
 from hf_lrsched.advice.lint.from_json import json_document
 from hf_lrsched.advice.lint.from_yaml import yaml_documents
 
@@ -291,3 +292,63 @@ def test_numbers_that_nobody_trains_with_make_no_steps(text: str, changed: dict[
     [found] = list(read(Document(entries, document.lines, document.file)))
     run = found.steps
     assert run is None or run.total <= LONGEST
+
+
+ARGUMENTS = "num_train_epochs: 3\nper_device_train_batch_size: 8\nlr_scheduler_type: cosine\nlearning_rate: 2e-5\n"
+
+
+def indented(text: str) -> str:
+    return "".join(f"  {line}\n" for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c}}\ndata:\n{indented(ARGUMENTS)}",
+        f"services:\n  train:\n    environment:\n{indented(indented(indented(ARGUMENTS)))}",
+        f"on: push\njobs:\n  train:\n    env:\n{indented(indented(indented(ARGUMENTS)))}",
+        f"openapi: 3.0.0\ncomponents:\n{indented(ARGUMENTS)}",
+        f"$schema: x\ntype: object\nproperties:\n{indented(ARGUMENTS)}",
+        f"method: bayes\nmetric: {{name: loss}}\nparameters:\n{indented(ARGUMENTS)}",
+    ],
+)
+def test_what_no_trainer_reads_is_no_configuration(text: str) -> None:
+    [document] = yaml_documents(text)
+    assert list(read(document)) == []
+    assert one(ARGUMENTS).form == "transformers"
+    assert one(f"kind: x\njobs: 4\nservices: no\nmethod: a\n{ARGUMENTS}").form == "transformers"
+
+
+@pytest.mark.parametrize(
+    ("start", "rate"),
+    [
+        ("defaults:\n  - model: llama\ntrainer:\n", 2e-5),
+        ("trainer:\n  _target_: transformers.TrainingArguments\n", 2e-5),
+        ("hydra: {run: {dir: out}}\ntrainer:\n", 2e-5),
+        ("trainer:\n", "2e-5"),
+        ("defaults: {a: b}\ntrainer:\n", "2e-5"),
+    ],
+)
+def test_what_hydra_reads_as_a_number_is_one(start: str, rate: float | str) -> None:
+    found = one(f"{start}{indented(ARGUMENTS)}  weight_decay: '1e-2'\n  lr_scheduler_kwargs:\n    min_lr: 1e-6\n")
+    assert (found.form, found.value("learning_rate"), found.value("weight_decay")) == ("transformers", rate, "1e-2")
+    assert isinstance(found.others["trainer.lr_scheduler_kwargs.min_lr"].value, float if rate == 2e-5 else str)
+
+
+@pytest.mark.parametrize(
+    ("path", "task"),
+    [
+        ("pt-br/finetune.yaml", ""),
+        ("whisper-small-pt/run.yaml", ""),
+        ("llama_pt.yaml", ""),
+        ("configs/pt.yaml", "pretrain"),
+        ("pt/run.yaml", ""),
+        ("pretrain_sft.yaml", "sft"),
+        ("pretraining/finetune.yaml", ""),
+        ("fine-tuning/pretrain.yaml", ""),
+        ("finetune/dpo.yaml", "preference"),
+        ("pretraining/run.yaml", "pretrain"),
+    ],
+)
+def test_a_name_tells_pretraining_from_the_language_and_from_what_comes_after(path: str, task: str) -> None:
+    assert task_of(path) == task

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from hf_lrsched.advice.lint.command_line import command_lines
 from hf_lrsched.advice.lint.configuration import UNKNOWN
+from hf_lrsched.advice.lint.fixing import mended
+from hf_lrsched.advice.lint.rules.mending import replaced
 from hf_lrsched.advice.lint.shell import commands
 
 SCRIPT = """#!/bin/bash
@@ -71,6 +73,13 @@ def test_every_flag_has_its_line() -> None:
         ("echo 'never closed", [["echo", "never closed"]]),
         ("echo $(never closed", [["echo", "$(never closed"]]),
         ("ls <<< word\ncat <<'E' > f\nx 'y\nE\nz", [["ls", "<<<", "word"], ["cat", "<<E", ">", "f"], ["z"]]),
+        ("N=$((1 << 3))\na b\n", [["N=$((1 << 3))"], ["a", "b"]]),
+        ('echo "a << b"\na b\n', [["echo", "a << b"], ["a", "b"]]),
+        ('A="--x  1"\na $A "$A" ${A} z$A', [["A=--x  1"], ["a", "--x", "1", "--x  1", "--x", "1", "z--x  1"]]),
+        ("A=\na $A b $B", [["A="], ["a", "b", "$B"]]),
+        ("A='-x'\nA+=' -y'\na $A", [["A=-x"], ["A+= -y"], ["a", "$A"]]),
+        ("A=\nif b; then A='-x'; fi\na $A", [["A="], ["if", "b"], ["then", "A=-x"], ["fi"], ["a", "$A"]]),
+        ("A=(b -x)\na $A", [["A=$("], ["b", "-x"], ["a", "$A"]]),
     ],
 )
 def test_a_script_is_split_as_a_shell_does(script: str, read: list[list[str]]) -> None:
@@ -105,6 +114,65 @@ def test_any_text_is_split(text: str) -> None:
 def test_programs_and_scripts_are_known(line: str, form: str, task: str) -> None:
     [run] = command_lines(line)
     assert (run.form, run.task) == (form, task)
+
+
+@pytest.mark.parametrize(
+    ("set_to", "line", "column"),
+    [
+        ('ARGS="--bf16 --warmup_ratio 0.1"', 1, 14),
+        ("export ARGS='--bf16 --warmup_ratio 0.1'", 1, 21),
+        ("ARGS='--bf16\n  --warmup_ratio 0.1'", 2, 3),
+        ('ARGS=--bf16" --warmup_ratio 0.1"', 2, 15),  # in two parts: where it is used
+    ],
+)
+def test_flags_in_a_variable_are_read_where_they_stand(set_to: str, line: int, column: int) -> None:
+    script = f"{set_to}\npython sft.py $ARGS --learning_rate 2e-5 --num_train_epochs 1 --save_total_limit 1\n"
+    [run] = command_lines(script, "run.sh")
+    share = run.settings["warmup_ratio"]
+    assert (run.value("bf16"), share.value, share.line, share.column, run.partial) == (True, 0.1, line, column, False)
+    fix = replaced(share, key="warmup_steps")
+    if '" --' in set_to:
+        assert fix is None
+    else:
+        assert fix is not None
+        assert mended(script, [fix]).text == script.replace("warmup_ratio", "warmup_steps")
+
+
+@pytest.mark.parametrize(
+    ("words", "partial"),
+    [
+        ("$EXTRA --learning_rate 2e-5", True),
+        ("--learning_rate 2e-5 $EXTRA", True),
+        ('"$@" --learning_rate 2e-5', True),
+        ('--learning_rate 2e-5 --bf16 "${ARGS[@]}"', True),
+        ("--learning_rate=2e-5 $EXTRA", True),
+        ("--bf16 $EXTRA --learning_rate 2e-5", True),
+        ("--learning_rate 2e-5 $(flags)", True),
+        ("--learning_rate $LR", False),
+        ("--learning_rate=$LR", False),
+        ('--learning_rate 2e-5 --output_dir "out/$NAME"', False),
+        ("--learning_rate 2e-5", False),
+    ],
+)
+def test_a_line_with_words_that_only_the_shell_knows_is_partial(words: str, partial: bool) -> None:
+    [run] = command_lines(f"python sft.py {words} --num_train_epochs 1 --save_total_limit 1\n")
+    assert run.partial is partial
+
+
+@pytest.mark.parametrize(
+    ("line", "form", "task"),
+    [
+        ("torchrun --nproc_per_node 2 -m sft", "transformers", "sft"),
+        ("python3.11 -m trl.scripts.dpo", "trl", "preference"),
+        ("accelerate launch --module train.sft", "transformers", "sft"),
+        ("/usr/bin/python -m torch.distributed.run --nproc_per_node 2 sft.py", "transformers", "sft"),
+        ("python -m accelerate.commands.launch -m sft", "transformers", "sft"),
+    ],
+)
+def test_modules_are_read_as_scripts_are(line: str, form: str, task: str) -> None:
+    [run] = command_lines(f"{line} --learning_rate 2e-5 --num_train_epochs 1 --save_total_limit 1")
+    assert (run.form, run.task, run.number("learning_rate")) == (form, task, 2e-5)
+    assert command_lines("docker run -m 8g image --learning_rate 2e-5 --num_train_epochs 1 --save_total_limit 1") == []
 
 
 def test_a_line_that_names_a_file_is_partial() -> None:

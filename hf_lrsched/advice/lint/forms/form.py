@@ -21,11 +21,12 @@ PATH_WORDS: tuple[tuple[str, str], ...] = (
     ("(?:grpo|ppo|rloo|rlvr|reinforce)", "rl"),
     ("(?:reward|rm|prm|reward_modeling)", "reward"),
     ("(?:cpt|continued?[_-]?pre-?training|continual[_-]?pre-?training)", "continue"),
-    ("(?:pre-?train(?:ing)?|pt)", "pretrain"),
     ("sft", "sft"),
+    (r"(?:pre-?train(?:ing)?|^pt(?=\.\w+$|$))", "pretrain"),
 )
-"""What a file's or a script's name says of its task, in the order in which it is asked."""
+"""What a file's or a script's name says of its task, in the order in which it is asked; ``pt`` only as a file."""
 
+_TUNES = re.compile(r"fine-?_?tun(?:e|ed|ing)(?![a-z])")
 
 _NO_LANGUAGE = re.compile(r"image|speech|audio|vision|protein|music")
 
@@ -106,14 +107,16 @@ def task_of(*names: str) -> str:
 
     >>> task_of("recipes/zephyr-7b-beta/dpo/config_full.yaml"), task_of("configs/tulu3_sft.yaml")
     ('preference', 'sft')
-    >>> task_of("adopt.yaml"), task_of("image-pretraining/run.sh")
-    ('', '')
+    >>> task_of("adopt.yaml"), task_of("image-pretraining/run.sh"), task_of("pt-br/finetune.yaml"), task_of("pt.yaml")
+    ('', '', '', 'pretrain')
     """
     for name in names:
-        for part in reversed(re.split(r"[/\\]", name)[-3:]):
+        parts = [part.lower() for part in reversed(re.split(r"[/\\]", name)[-3:])]
+        tunes = any(_TUNES.search(part) for part in parts)
+        for part in parts:
             for words, task in PATH_WORDS:
-                if re.search(rf"(?<![a-z0-9]){words}(?![a-z])", part.lower()):
-                    return "" if _NO_LANGUAGE.search(part.lower()) else task
+                if re.search(rf"(?<![a-z0-9]){words}(?![a-z])", part):
+                    return "" if _NO_LANGUAGE.search(part) or (tunes and task == "pretrain") else task
     return ""
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ....schedules.catalogue import CATALOGUE
 from ..configuration import Configuration, Form, Setting
-from ..document import Document
+from ..document import Document, number_of
 from .form import ORPO, Reader, size_of, task_of
 from .names import ANY_TRL, TRAINING_ARGUMENTS, TRL, UNMISTAKABLE
 
@@ -55,7 +56,10 @@ class Transformers(Reader):
         return document.has(*_LR) > 0 and (alone or named)
 
     def read_all(self, document: Document) -> Iterator[Configuration]:
-        """The arguments at the top of the document, or those that lie within it."""
+        """The arguments at the top of the document, or those that lie within it; none of a file for another program."""
+        if _somebody_elses(document):
+            return
+        document = _resolved(document) if _is_hydras(document) else document
         if self.mine(document):
             yield self.read(document)
             return
@@ -93,6 +97,31 @@ class _Converting(Transformers):
 
 
 _CONVERTS = _Converting()
+
+
+def _somebody_elses(document: Document) -> bool:
+    """Kubernetes, docker compose, GitHub, OpenAPI, JSON Schema or a sweep of W&B: no Trainer reads these."""
+    mapped = [key for key in ("services", "jobs", "parameters", "properties") if isinstance(document.value(key), dict)]
+    return (
+        document.has("apiVersion", "kind") == 2
+        or document.has("openapi", "swagger") > 0
+        or "services" in mapped
+        or ("jobs" in mapped and "on" in document)
+        or ("parameters" in mapped and "method" in document)
+        or ("properties" in mapped and document.has("$schema", "type") > 0)
+    )
+
+
+def _is_hydras(document: Document) -> bool:
+    """Whether OmegaConf reads it: it names a class to build, or composes itself of others."""
+    return "_target_" in document.words or "hydra" in document or isinstance(document.value("defaults"), list)
+
+
+def _resolved(document: Document) -> Document:
+    """The document as OmegaConf 2.3 reads it, for which a bare ``2e-5`` is a number."""
+    bare = {key: found for key, found in document.entries.items() if found.as_text and found.written[:1] not in ("'", '"')}
+    numbers = {key: replace(found, value=number_of(found.written), as_text=False) for key, found in bare.items()}
+    return Document({**document.entries, **numbers}, document.lines, document.file)
 
 
 def _is_trl(document: Document) -> bool:
