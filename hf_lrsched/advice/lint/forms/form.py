@@ -22,7 +22,7 @@ PATH_WORDS: tuple[tuple[str, str], ...] = (
     ("(?:reward|rm|prm|reward_modeling)", "reward"),
     ("(?:cpt|continued?[_-]?pre-?training|continual[_-]?pre-?training)", "continue"),
     ("sft", "sft"),
-    (r"(?:pre-?train(?:ing)?|^pt(?=\.\w+$|$))", "pretrain"),
+    (r"(?:pre-?train(?:ing)?|^pt(?=\.\w+$))", "pretrain"),
 )
 """What a file's or a script's name says of its task, in the order in which it is asked; ``pt`` only as a file."""
 
