@@ -143,16 +143,17 @@ def mend(
 
 
 def save(changed: Iterable[MendedFile]) -> None:
-    """Writes files as they are after their edits, each beside and then moved into place.
+    """Writes files as they are after their edits, each beside and then moved into place; of two names of one file the first.
 
     Raises:
-        OSError: where a file cannot be written, or has changed since it was read; it then is as it was.
+        OSError: where a file cannot be written, which then is as it was; where one has changed since it was read, before
+            any is written.
     """
-    for one in changed:
-        if one.after == one.before:
-            continue
+    files = {os.path.realpath(one.file): one for one in reversed(list(changed)) if one.after != one.before}
+    for one in files.values():
         if _opened(one.file) != one.before:
-            raise OSError(f"{one.file} has changed since it was read and was not written; run it again")
+            raise OSError(f"{one.file} has changed since it was read, so nothing was written; run it again")
+    for one in reversed(files.values()):
         _replace(Path(one.file), one.after)
 
 

@@ -177,11 +177,21 @@ def test_lines_end_with_line_feeds_alone() -> None:
 def test_a_file_that_has_changed_since_is_not_written(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text("learning_rate: 2e-5\n")
-    done = mend([remark(file, RATE)], write=False)
+    other = tmp_path / "b.yaml"
+    other.write_text("learning_rate: 2e-5\n")
+    done = mend([remark(other, RATE), remark(file, RATE)], write=False)
     file.write_text("learning_rate: 3e-5\n")
     with pytest.raises(OSError, match="has changed since it was read"):
         save(done)
-    assert file.read_text() == "learning_rate: 3e-5\n"
+    assert (file.read_text(), other.read_text()) == ("learning_rate: 3e-5\n", "learning_rate: 2e-5\n")
+
+
+def test_two_names_of_a_file_are_one(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("learning_rate: 2e-5\n")
+    (tmp_path / "b.yaml").symlink_to(tmp_path / "a.yaml")
+    mend([remark(tmp_path / "b.yaml", RATE), remark(tmp_path / "a.yaml", RATE)])
+    assert (tmp_path / "a.yaml").read_text() == "learning_rate: 2.0e-5\n"
+    assert (tmp_path / "b.yaml").is_symlink()
 
 
 def test_edits_of_a_text_in_place_of_the_file(tmp_path: Path) -> None:
