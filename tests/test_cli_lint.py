@@ -150,6 +150,7 @@ def test_an_unknown_rule_is_refused_with_the_nearest(faulty: Path) -> None:
     done = call(faulty, "--select", "warmup-ratio-gon")
     assert done.exit_code == 2
     assert "there is no rule warmup-ratio-gon; did you mean warmup-ratio-gone?" in done.output
+    assert "there is no rule lr0200; did you mean LR020?" in call(faulty, "--ignore", "lr0200").output
 
 
 def test_a_comment_keeps_a_rule_quiet_and_is_counted(faulty: Path) -> None:

@@ -77,9 +77,8 @@ def lint(
     if fix or diff:
         changed = _mended(paths, chosen, write=not diff, unsafe=unsafe)
     found = _said(paths, chosen, broken=_wants_broken(select, ignore))
-    kept = found.kept
     _tell(found, changed, chosen, form=form, notes=notes, wrote=not diff)
-    levels = {remark.level for remark in kept}
+    levels = {remark.level for remark in found.kept}
     sys.exit(1 if "error" in levels or (strict and "warning" in levels) else 0)
 
 
@@ -101,7 +100,8 @@ def _chosen(select: Sequence[str], ignore: Sequence[str]) -> list[type[Rule]]:
     for word in (*select, *ignore):
         if word.lower() not in known and word.upper() != "LR000":
             near = get_close_matches(word.lower(), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "hf-lrsched lint --rules lists them"
+            meant = [word for rule in RULES for word in (rule.id, rule.name) if word.lower() in near]
+            hint = f"did you mean {meant[0]}?" if meant else "hf-lrsched lint --rules lists them"
             raise click.UsageError(f"there is no rule {word}; {hint}")
     wanted = {known[word.lower()] for word in select if word.lower() in known} if select else set(RULES)
     unwanted = {known[word.lower()] for word in ignore if word.lower() in known}

@@ -109,7 +109,8 @@ def examine(
             for configuration in kin:
                 others = [one for one in kin if one is not configuration]
                 remarks += _judged(configuration, others, rules)
-    found = sorted(remarks, key=lambda remark: (remark.file, remark.line, remark.rule))
+    once = dict.fromkeys(remarks)  # flags in a variable stand in one line and may be in many commands
+    found = sorted(once, key=lambda remark: (remark.file, remark.line, remark.rule))
     return Examined(found, len(files), count, tuple(unread))
 
 

@@ -74,7 +74,8 @@ def _filled(word: Word, values: dict[str, Word]) -> list[Word]:
     bare = _BARE.match(word.written)
     source = values.get(bare[1] or bare[2]) if bare else None
     if source is not None and (len(source.text.split()) != 1 or source.text.startswith("-")):
-        return list(_words_of(source, word))
+        plain = not re.search(r"['\"\\*?\[]", source.text)  # else it depends on eval, or on the files that there are
+        return list(_words_of(source, word)) if plain else [word]
 
     def put(match: re.Match[str]) -> str:
         found = values.get(match[1] or match[2])

@@ -254,6 +254,12 @@ def test_launchers_name_files_in_several_ways(tmp_path: Path) -> None:
     assert ([one.form for one in read["sft.yaml"].companions], read["sft.yaml"].processes) == (["accelerate"], 4)
 
 
+def test_what_several_commands_share_is_told_once(tmp_path: Path) -> None:
+    line = "python sft.py $SHARED --learning_rate 2e-5 --num_train_epochs 1 --save_total_limit 1\n"
+    written(tmp_path, {"run.sh": f'SHARED="--warmup_ratio 0.1"\n{line}{line}'})
+    assert [(one.rule, one.line) for one in lint(tmp_path) if one.level == "error"] == [("LR005", 1)]
+
+
 def test_what_is_written_between_two_looks_is_seen(tmp_path: Path) -> None:
     written(tmp_path, {"sft.yaml": f"{TRANSFORMERS}deepspeed: ds.json\n"})
     [before] = found(tmp_path).values()

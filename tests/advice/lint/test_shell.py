@@ -77,6 +77,7 @@ def test_every_flag_has_its_line() -> None:
         ('echo "a << b"\na b\n', [["echo", "a << b"], ["a", "b"]]),
         ('A="--x  1"\na $A "$A" ${A} z$A', [["A=--x  1"], ["a", "--x", "1", "--x  1", "--x", "1", "z--x  1"]]),
         ("A=\na $A b $B", [["A="], ["a", "b", "$B"]]),
+        ("A=\"--x '1 2'\"\neval a $A", [["A=--x '1 2'"], ["eval", "a", "$A"]]),
         ("A='-x'\nA+=' -y'\na $A", [["A=-x"], ["A+= -y"], ["a", "$A"]]),
         ("A=\nif b; then A='-x'; fi\na $A", [["A="], ["if", "b"], ["then", "A=-x"], ["fi"], ["a", "$A"]]),
         ("A=(b -x)\na $A", [["A=$("], ["b", "-x"], ["a", "$A"]]),
