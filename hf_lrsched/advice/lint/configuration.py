@@ -239,7 +239,7 @@ class Configuration:
             return None
         share, run = self.warmup_share, self.steps
         if share is not None:
-            return None if run is None else float(math.ceil(share * run.total))
+            return None if run is None else float(math.ceil(min(share, LONGEST) * run.total))
         return float(int(self.number("warmup_steps") or 0.0))
 
     @property

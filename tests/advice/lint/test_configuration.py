@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_lrsched.advice.lint.configuration import OURS, TRAINERS, UNKNOWN, Configuration, Form, Setting
+from hf_lrsched.advice.lint.configuration import LONGEST, OURS, TRAINERS, UNKNOWN, Configuration, Form, Setting
 
 
 def of(form: Form = "transformers", **values: Any) -> Configuration:
@@ -57,6 +57,10 @@ def test_elsewhere_a_warmup_below_one_is_no_share(form: Form) -> None:
 def test_a_run_that_would_never_end_has_no_length(values: dict[str, Any]) -> None:
     run = Configuration.of(values, examples=10**9, processes=1)
     assert (run.steps, run.warmup) == (None, 0.0)
+
+
+def test_a_share_that_is_none_makes_a_warm_up_that_can_be_told() -> None:
+    assert Configuration.of({"max_steps": 100, "warmup_ratio": 1e308}).warmup == 100 * LONGEST
 
 
 def test_steps_are_given_asked_for_or_counted() -> None:

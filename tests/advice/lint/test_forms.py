@@ -269,6 +269,14 @@ def test_everything_else_is_passed_over(text: str) -> None:
     assert [one for document in yaml_documents(text) for one in read(document)] == []
 
 
+PRETRAINED = """\
+model_name: pythia-14m
+optimizer: {class_path: torch.optim.AdamW, init_args: {lr: 4.0e-4}}
+devices: 1
+train: {max_tokens: 1000000, global_batch_size: 8, max_seq_length: 512, lr_warmup_steps: 10}
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "changed"),
     [
@@ -281,6 +289,8 @@ def test_everything_else_is_passed_over(text: str) -> None:
         (LITGPT, {"train.epochs": "1.0e+308", "train.micro_batch_size": 1}),
         (LITGPT, {"devices": 10**290, "num_nodes": 10**290}),
         (LITGPT, {"train.max_steps": 10**290}),
+        (PRETRAINED, {"train.global_batch_size": 1e-200, "train.max_seq_length": 1e-200}),
+        (PRETRAINED, {"train.max_tokens": 1e308, "train.global_batch_size": 1e-5}),
     ],
 )
 def test_numbers_that_nobody_trains_with_make_no_steps(text: str, changed: dict[str, Any]) -> None:

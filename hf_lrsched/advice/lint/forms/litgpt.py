@@ -103,9 +103,10 @@ def _pretraining(document: Document) -> Steps | None:
     tokens, batch, length = (
         _number(document, f"train.{name}") for name in ("max_tokens", "global_batch_size", "max_seq_length")
     )
-    if not tokens or not batch or not length:
+    a_step = (batch or 0) * (length or 0)
+    if not tokens or not a_step:
         return None
-    return Steps.of(max(tokens // (batch * length), 1), f"{tokens:g} tokens, {batch * length:g} a step")
+    return Steps.of(max(tokens // a_step, 1), f"{tokens:g} tokens, {a_step:g} a step")
 
 
 def _finetuning(document: Document, settings: Mapping[str, Setting], devices: int | None, nodes: int | None) -> Steps | None:
