@@ -36,6 +36,10 @@ class Unknown:
 UNKNOWN = Unknown()
 
 
+MEASURE = 1e100
+"""No quantity of a training is larger, or smaller without being 0; products and quotients of three stay below 1e308."""
+
+
 @dataclass(frozen=True)
 class Setting:
     """One value of a configuration.
@@ -64,14 +68,17 @@ class Setting:
 
     @property
     def number(self) -> float | None:
-        """The value as a number, as every project reads it in the end (also the string ``"2e-5"``); None for none."""
+        """The value as a number, as every project reads it in the end (also the string ``"2e-5"``); None for none.
+
+        One that is beyond `MEASURE`, or so near 0, is none: what rules make of it would be no number either.
+        """
         if isinstance(self.value, bool) or not isinstance(self.value, int | float | str):
             return None
         try:
             number = float(self.value)
         except (ValueError, OverflowError):
             return None
-        return number if math.isfinite(number) else None
+        return number if number == 0 or 1 / MEASURE <= abs(number) <= MEASURE else None
 
 
 LONGEST = 10**15

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hf_lrsched.advice.lint import judge
 from hf_lrsched.advice.lint.configuration import LONGEST, OURS, TRAINERS, UNKNOWN, Configuration, Form, Setting
 
 
@@ -59,8 +60,25 @@ def test_a_run_that_would_never_end_has_no_length(values: dict[str, Any]) -> Non
     assert (run.steps, run.warmup) == (None, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        *((value, None) for value in (1e101, -1e308, 1e-101, 5e-324, "1e-320", 10**310, float("nan"))),
+        *((value, float(value)) for value in (1e100, 0, -0.5, 1e-8, "2e-5")),
+    ],
+)
+def test_a_number_beyond_all_measure_is_none(value: Any, number: float | None) -> None:
+    assert Setting("learning_rate", value).number == number
+
+
+@pytest.mark.parametrize("rate", [1e308, 5e-324])
+def test_a_rate_beyond_all_measure_ends_no_rule(rate: float) -> None:
+    run = Configuration.of({"learning_rate": rate, "max_steps": 100}, task="sft", peft="full", parameters=8e9)
+    assert all(remark.level != "error" for remark in judge(run))
+
+
 def test_a_share_that_is_none_makes_a_warm_up_that_can_be_told() -> None:
-    assert Configuration.of({"max_steps": 100, "warmup_ratio": 1e308}).warmup == 100 * LONGEST
+    assert Configuration.of({"max_steps": 100, "warmup_ratio": 1e99}).warmup == 100 * LONGEST
 
 
 def test_steps_are_given_asked_for_or_counted() -> None:
