@@ -25,8 +25,8 @@ READ = {"read": 1.0, "excerpt": 0.8, "unverified": 0.5}
 FURTHEST = 2.0
 FURTHEST_SGD = 32.0  # Goyal and others (1706.02677): 256 to 8192
 RANK = 16  # where none is given: TRL's ModelConfig
-# The smallest language models of the evidence have 7e7 parameters; a tenth of that is FAR. What names no size of its own
-# ("LLMs") says nothing about smaller ones: the recipes' demo, of a million, learns nothing at 1e-5.
+# The smallest language models of the evidence but one (8e6) have 7e7 parameters; a tenth of that is FAR. Of smaller ones
+# nothing is said: the recipes' demo, of a million, learns nothing at 1e-5, and best at 3e-3.
 LEAST = 7e6
 ENCODERS = ("bert", "roberta", "distilbert", "deberta", "electra", "albert", "modernbert", "xlm-roberta", "mpnet")
 FAR_BATCH = 8.0  # times: three doublings, over which the square root is 2.8
@@ -85,7 +85,7 @@ def outside(entry: Evidence, question: Question, inputs: Mapping[str, float]) ->
     if missing:
         return f"needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not known"
     size = question.model.parameters
-    if size is not None and size < LEAST and "parameters" not in entry.when and not question.task.startswith("image"):
+    if size is not None and size < LEAST and not question.task.startswith("image"):
         return (
             f"no source is about language models of less than {spelled(LEAST)} parameters, and this one has {spelled(size)}"
         )
@@ -137,6 +137,8 @@ def estimate(entry: Evidence, question: Question, inputs: Mapping[str, float]) -
     assert value is not None  # the schema: a learning rate is no text
     low, high = entry.band(inputs) or (value, value)
     factor, how = _rescaled(entry, question)
+    if entry.times:
+        how = f"{low / inputs[entry.times]:.3g} to {high / inputs[entry.times]:.3g} times {inputs[entry.times]:.2g}"
     weight = KIND[entry.kind] * READ[entry.read] * _near(entry, question)
     return Estimate(entry, low * factor, value * factor, high * factor, weight, how)
 

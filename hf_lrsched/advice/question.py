@@ -195,9 +195,8 @@ def read_task_of(task: str, peft: str | None = None) -> tuple[str, str | None]:
         return read, method or implied
     if word.replace("-", "_") in PEFT_TYPES:
         return "sft", method or word.replace("-", "_")
-    raise ValueError(
-        f"task={task!r} is not known{_near(word, [*_TYPED, *PEFT_TYPES])}; it is one of {', '.join(TASKS)}, or lora, dpo, ..."
-    )
+    near = _near(word, ["lora", "qlora", *_TYPED]) or _near(word, PEFT_TYPES)
+    raise ValueError(f"task={task!r} is not known{near}; it is one of {', '.join(TASKS)}, or lora, dpo, ...")
 
 
 def optimizer_of(name: str) -> str:

@@ -275,6 +275,8 @@ def _reason(question: Question, found: Pooled | None, used: tuple[Estimate, ...]
     count = f"{len(used)} figures from {found.sources} source{'s' * (found.sources > 1)}"
     laws = [one for one in used if one.evidence.kind == "law"]
     told = f"; laws that hold here: {_figures(laws)}" if laws else ""
+    if laws and all(one.value > found.high for one in laws):
+        told += ", all above the band, which is where projects train"
     return f"{peak}: the weighted median of {count} for {question.told}{told}"
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..schedules.catalogue import CATALOGUE, build
-from ..schedules.checks import whole
+from ..schedules.checks import real, whole
 from ..schedules.phase import fall, hold, rise
 from ..schedules.schedule import Schedule
 from .question import optimizer_of
@@ -89,8 +89,7 @@ def transfer_lr(
     Raises:
         ValueError: for a learning rate, length or batch that is not above 0, and an unknown name.
     """
-    if not 0 < lr < math.inf:
-        raise ValueError(f"lr={lr:g} must be a finite number above 0")
+    real("lr", lr, above=0)
     lengths = _lengths(steps)
     old, new = _schedule(from_ or to, lengths[0]), _schedule(to or from_, lengths[1])
     known = evidence()

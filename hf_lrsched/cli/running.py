@@ -156,6 +156,7 @@ def start(command: tuple[str, ...], module: bool, more: Mapping[str, str]) -> in
         its exit code, as a shell has it.
     """
     words, environment = _found(command, module), {**_registering(os.environ), **more}
+    environment.pop("PYTHONSAFEPATH", None)  # a script finds what lies beside it, as the recipes do
     if _is_worker():
         _become(words, environment)
     code = _supervise(words, environment)

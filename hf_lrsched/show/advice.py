@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..advice.matching import Estimate
+from ..advice.question import spelled
 from ..advice.recommend import Recommendation
 
 _MOST = 8  # pieces of evidence shown, of sometimes a hundred
@@ -34,14 +35,29 @@ def _rows(found: Recommendation) -> Iterator[tuple[str, str]]:
         yield "learning_rate", f"{found.learning_rate:g}  ({band})"
     words = ", ".join(f"{word}={value}" for word, value in found.schedule_kwargs.items())
     yield "schedule", f"{found.schedule}{f' ({words})' if words else ''}" if found.schedule else ""
-    yield "warm-up", "" if found.warmup_steps is None else _warmup(found.warmup_steps)
+    yield "warm-up", _warmup(found.warmup_steps) if found.warmup_steps is not None else _no_warmup(found)
     yield "weight decay", "" if found.weight_decay is None else f"{found.weight_decay:g}"
     yield "for", found.question.told
+    yield "given", _given(found)
     yield "disagreement", found.disagreement
 
 
 def _warmup(steps: float) -> str:
     return "none" if not steps else f"{steps:.3g} of the run" if steps < 1 else f"{steps:g} steps"
+
+
+def _no_warmup(found: Recommendation) -> str:
+    return "the schedule's own; for steps give --steps, or --tokens and --batch_tokens" if found.schedule else ""
+
+
+def _given(found: Recommendation) -> str:
+    """What else was said of the run, and what of it counts for nothing."""
+    question = found.question
+    told = {
+        "steps": question.steps, "tokens": question.tokens, "tokens a step": question.batch_tokens,
+        "a step": question.batch_size, "examples, which no figure depends on": question.examples,
+    }  # fmt: skip
+    return ", ".join(f"{spelled(number)} {word}" for word, number in told.items() if number is not None)
 
 
 def _evidence(found: Recommendation, everything: bool) -> str:

@@ -129,7 +129,7 @@ def preflight(
         name=args.lr_scheduler_type,
         kwargs=args.lr_scheduler_kwargs,
         learning_rate=args.learning_rate,
-        learning_rate_from="learning_rate" if "learning_rate" in given else f"the default of {kind.__name__}",
+        learning_rate_from=_said_by(kind, settings, given),
         not_looked_at=others,
     )
     plan = _with_steps(plan, args, given, examples, processes, problems)
@@ -137,6 +137,14 @@ def preflight(
     curve = _curve(plan, args, problems) if _sound(plan, args, problems) else None
     plan = plan if curve is None else _with_curve(plan, curve, problems)
     return dataclasses.replace(plan, problems=tuple(sorted(problems, key=lambda problem: problem.kind)))
+
+
+def _said_by(kind: type, settings: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """Where the learning rate comes from."""
+    default = f"the default of {kind.__name__}"
+    if settings.get("learning_rate") == "auto":
+        return f"{default}, as auto is decided when the run begins"
+    return "learning_rate" if "learning_rate" in given else default
 
 
 # How long it takes

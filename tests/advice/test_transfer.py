@@ -128,7 +128,8 @@ def test_it_says_why_and_a_change_of_nothing_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ({"lr": 0.0}, "lr=0 must be a finite number above 0"),
+        ({"lr": 0.0}, r"lr=0\.0 must be above 0"),
+        ({"lr": "3e-4"}, "lr='3e-4' is not a number"),
         ({"lr": 1e-3, "batch": (0, 4)}, r"batch=\(0, 4\) must be"),
         ({"lr": 1e-3, "to": "cosin", "from_": "wsd"}, "unknown schedule 'cosin'; it is one of"),
         ({"lr": 1e-3, "batch": 2, "optimizer": "muon"}, "how a batch counts under optimizer='muon' is not known"),

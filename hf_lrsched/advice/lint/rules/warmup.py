@@ -53,8 +53,16 @@ def _shorter(configuration: Configuration, setting: Setting) -> tuple[str, str]:
     if setting.name == "warmup_ratio" or run is None:
         return "0.05", spoken(setting, "0.05")
     fitting = round(default_warmup(run.total))
-    why = "5 %, at least 100 steps, at most 10 %" if fitting else "a tenth of the run is no step"
-    return str(fitting), f"{spoken(setting, fitting)} ({why})"
+    return str(fitting), f"{spoken(setting, fitting)} ({_why(run.total, fitting)})"
+
+
+def _why(total: int, fitting: int) -> str:
+    """Which bound of `default_warmup` has decided."""
+    if not fitting:
+        return "a tenth of the run is no step"
+    if total < 1000:
+        return "a tenth of the run"
+    return "the least for a run of that length" if fitting == 100 else "the most" if fitting == 2000 else "5 % of the run"
 
 
 def _counted(run: Steps) -> str:

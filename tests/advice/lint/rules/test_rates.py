@@ -149,8 +149,8 @@ def test_of_a_size_that_is_unknown_only_what_is_very_far_out_is_told() -> None:
 
 
 def test_of_few_sources_only_what_is_very_far_out_is_told() -> None:
-    assert found(1e-2, "pretrain", "full", size=5e6) == []
-    assert found(2e-2, "pretrain", "full", size=5e6) == ["LR003"]
+    assert found(1.6e-4, "preference", "lora", size=8e6) == []
+    assert found(3e-4, "preference", "lora", size=8e6) == ["LR003"]
 
 
 def test_a_very_small_model_takes_a_higher_rate_under_rl() -> None:

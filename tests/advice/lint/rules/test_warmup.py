@@ -28,7 +28,7 @@ def test_the_peak_that_is_reached_is_told_in_numbers(tmp_path: Path) -> None:
         "the warm-up takes 1000 steps and the run has 60 (max_steps 60), so the learning rate reaches 5.9 % of its peak, "
         "1.2e-06 in place of 2e-05, and never decays"
     )
-    assert found.advice == "Write warmup_steps: 6 (5 %, at least 100 steps, at most 10 %), or train for longer"
+    assert found.advice == "Write warmup_steps: 6 (a tenth of the run), or train for longer"
     assert found.fix is not None
     assert (found.fix.new, found.fix.safe) == ("warmup_steps: 6", False)
 
@@ -124,7 +124,7 @@ def test_a_sweeps_choice_is_no_argument(choice: object) -> None:
 def test_on_a_command_line_advice_is_an_argument(tmp_path: Path) -> None:
     command = "python sft.py --learning_rate 2e-5 --per_device_train_batch_size 2 --max_steps 60 --warmup_steps 1000\n"
     [found] = remarks(tmp_path, {"run.sh": command}, "LR001")
-    assert found.advice.startswith("Write --warmup_steps 6 (5 %")
+    assert found.advice.startswith("Write --warmup_steps 6 (a tenth of the run)")
 
 
 def test_one_step_is_one_step() -> None:
