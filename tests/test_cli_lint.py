@@ -88,7 +88,7 @@ def test_a_file_that_is_named_and_not_looked_at_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_bytes(b"learning_rate: 1\0")
     done = call(tmp_path / "a.yaml")
     assert done.exit_code == 0
-    assert done.output.splitlines()[0] == f"{tmp_path / 'a.yaml'} is no text and was not looked at"
+    assert done.output.splitlines()[0] == f"{tmp_path / 'a.yaml'} is no text, and was not judged"
     assert told(tmp_path / "a.yaml")["unread"] == [{"file": str(tmp_path / "a.yaml"), "why": "is no text"}]
     assert told(tmp_path)["unread"] == []
 
@@ -238,3 +238,15 @@ def test_the_hooks_call_a_command_that_is_there() -> None:
         assert (program, main.get_command(None, name) is None) == ("hf-lrsched", False)  # type: ignore[arg-type]  # unused
         assert hook["require_serial"]
         assert hook["types_or"] == ["yaml", "json", "shell"]
+
+
+def test_a_named_file_that_holds_nothing_known_is_told_and_many_in_one_line(tmp_path: Path) -> None:
+    names = []
+    for at in range(8):
+        names.append(str(tmp_path / f"{at}.yaml"))
+        Path(names[-1]).write_text("to: be\n", "utf-8")
+    one = CliRunner().invoke(main, ["lint", names[0]]).output
+    assert one.splitlines()[0] == f"{names[0]} holds nothing that looks like a training configuration, and was not judged"
+    many = CliRunner().invoke(main, ["lint", *names]).output
+    assert "... nor were 3 more of the files that were named" in many
+    assert "looks like" not in CliRunner().invoke(main, ["lint", str(tmp_path)]).output

@@ -113,6 +113,9 @@ def _wants_broken(select: Sequence[str], ignore: Sequence[str]) -> bool:
     return "LR000" not in map(str.upper, _words(ignore)) and (not select or "LR000" in map(str.upper, _words(select)))
 
 
+_MOST = 5  # files that are told of one by one: pre-commit names every YAML file of a repository
+
+
 @dataclass(frozen=True)
 class _Said:
     """What was looked at, with the remarks that are told and those that comments keep quiet."""
@@ -197,7 +200,9 @@ def _summary(found: _Said, changed: Sequence[MendedFile], *, notes: bool, wrote:
 
     kept, hidden, examined = found.kept, found.hidden, found.examined
     edits = sum(len(one.done) for one in changed)
-    lines = [f"{file} {why} and was not looked at" for file, why in examined.unread]
+    lines = [f"{file} {why}, and was not judged" for file, why in examined.unread[:_MOST]]
+    if len(examined.unread) > _MOST:
+        lines.append(f"... nor were {len(examined.unread) - _MOST} more of the files that were named")
     if edits:
         what = f"{plural(edits, 'edit')} in {plural(len(changed), 'file')}"
         lines.append(f"{what} written" if wrote else f"{what} to be written by --fix")

@@ -60,6 +60,9 @@ def lint(
     return heard(found)[0] if comments else found
 
 
+_NOTHING = "holds nothing that looks like a training configuration"
+
+
 @dataclass(frozen=True)
 class Examined:
     """What was looked at, and what is wrong with it.
@@ -68,7 +71,7 @@ class Examined:
         remarks: by file and line, also those that comments ask not to hear.
         files: how many files were looked at.
         configurations: how many trainings they describe, and files beside one.
-        unread: files that were named outright and not looked at, each with why: it "is larger than 1 MiB".
+        unread: files that were named outright and not judged, each with why: it "is larger than 1 MiB".
     """
 
     remarks: list[Remark]
@@ -101,14 +104,18 @@ def examine(
     asked = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
     files, remarks, count = files_of(asked), list[Remark](), 0
     unread: list[tuple[str, str]] = []
+    known: set[str] = set()
     for group in configurations(files, texts=texts):
         count += len(group.found)
         remarks += group.unreadable
         unread += [(str(path), why) for path, why in group.unread if path in asked]
+        known |= {one.file for one in group.found} | {remark.file for remark in group.unreadable}
+        known |= {str(path) for path, _ in group.unread}
         for kin in _kin(group.found):
             for configuration in kin:
                 others = [one for one in kin if one is not configuration]
                 remarks += _judged(configuration, others, rules)
+    unread += [(str(path), _NOTHING) for path in asked if path.is_file() and str(path) not in known]
     once = dict.fromkeys(remarks)  # flags in a variable stand in one line and may be in many commands
     found = sorted(once, key=lambda remark: (remark.file, remark.line, remark.rule))
     return Examined(found, len(files), count, tuple(unread))

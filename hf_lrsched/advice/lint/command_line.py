@@ -23,6 +23,7 @@ _LAUNCHING = re.compile(r"torch\.distributed\.\w+|accelerate(?:\.commands\.\w+)?
 _RUNS_MODULES = re.compile(r"(?:^|/)(?:python[\d.]*|torchrun|accelerate|deepspeed)$")
 _SWITCHES = frozenset(["bf16", "fp16", "tf32", "do_train", "do_eval", "gradient_checkpointing", "packing", "use_peft"])
 _PROGRAMS = frozenset(["trl", "llamafactory-cli", "lmf"])
+_TRLS = re.compile(r"trl[./]scripts[./](\w+?)(?:\.py)?$")  # behind python -m, or as a file
 _LAUNCHED_ON = ("num_processes", "nproc_per_node", "num_gpus", "nproc-per-node")
 _LAUNCHERS_FILES = {"config_file": "accelerate", "deepspeed_config_file": "deepspeed", "deepspeed": "deepspeed"}
 _FLAG = re.compile(r"--?([A-Za-z][\w.-]*)(?:=(.*))?$", re.DOTALL)
@@ -46,14 +47,16 @@ def _training(command: Sequence[Word], lines: tuple[str, ...], file: str) -> Con
         return None
     script = command[at].text
     verb = command[at + 1].text if script in _PROGRAMS and at + 1 < len(command) else ""
+    trls = verb if script == "trl" else found[1] if (found := _TRLS.search(script)) else ""
     launched = _flags(command[:at], lines)
     document = Document(_flags(command[at + 1 :], lines), lines, file)
     reader = LlamaFactory() if script in ("llamafactory-cli", "lmf") or document.has("finetuning_type") else Transformers()
-    if not reader.mine(document) and not (verb and "learning_rate" in document):
+    if not reader.mine(document) and not (verb and "learning_rate" in document) and not (trls and len(document.entries) > 1):
         return None
     read = reader.read(document)
     settings = {name: _typed(found) for name, found in read.settings.items()}
-    task = "" if ORPO.search((verb or script).lower()) else read.task or continued(task_of(verb or script), document)
+    named = trls or verb or script
+    task = "" if ORPO.search(named.lower()) else read.task or continued(task_of(named), document)
     for own, name in _LAUNCHERS_FILES.items():
         if own in launched:
             settings.setdefault(name, replace(launched[own], name=name))
@@ -61,7 +64,9 @@ def _training(command: Sequence[Word], lines: tuple[str, ...], file: str) -> Con
         settings["config"] = replace(document.entries["config"], name="config")
     form = "trl" if re.match(r"trl(?:\.|$)", script) and read.form == "transformers" else read.form
     partial = "config" in document or any(_adds(command, place) for place in range(at + 1, len(command)))
-    return read.but(form=form, settings=settings, task=task, processes=_processes(launched), partial=partial)
+    # TRL's own programs train all parameters where nothing else is asked for.
+    peft = read.peft or ("full" if trls and not partial else "")
+    return read.but(form=form, settings=settings, task=task, peft=peft, processes=_processes(launched), partial=partial)
 
 
 def _starts(command: Sequence[Word], place: int) -> bool:

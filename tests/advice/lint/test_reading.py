@@ -147,6 +147,7 @@ def test_what_is_no_text_or_too_large_is_passed_over(tmp_path: Path) -> None:
         ("binary.yaml", "is no text"),
         ("large.yaml", "is larger than 1 MiB"),
         ("pipe.yaml", "is no regular file"),
+        ("latin.yaml", "holds nothing that looks like a training configuration"),
     ]
 
 
