@@ -123,9 +123,8 @@ def read_adapters(model: Any) -> dict[str, Any]:
         raise ValueError(
             f"adapters of several types train at once: {', '.join(str(kind.get('peft_type')) for kind in kinds)}"
         )
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
     found = _of_adapter(kinds[0]) if kinds else {}
-    if found.get("peft") == "lora" and getattr(base, "is_loaded_in_4bit", False):
+    if found.get("peft") == "lora" and getattr(model, "is_loaded_in_4bit", False):  # PEFT's wrapper passes it on
         found["peft"] = "qlora"
     return found
 

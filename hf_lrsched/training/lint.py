@@ -16,7 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ..advice.lint import RULES, Configuration, Remark, Rule, Setting, judge
 from ..advice.lint.document import Document
 from ..advice.lint.forms.deepspeed import DeepSpeed
-from ..advice.model import read_model
+from ..advice.model import read_adapters, read_model
 from ..advice.question import TASKS
 from ..schedules.catalogue import CATALOGUE
 from . import trackers
@@ -228,18 +228,11 @@ def _of_optimizer(optimizer: Any) -> dict[str, Any]:
 
 def _of_adapters(model: Any) -> dict[str, Any]:
     """The PEFT type with its rank and alpha; ``full`` where all parameters train, ``partial`` where some do."""
-    configs = getattr(model, "peft_config", None)
-    if not configs:
-        sizes = [(weight.numel(), weight.requires_grad) for weight in model.parameters()]
-        trained = sum(size for size, trains in sizes if trains)
-        return {"peft": "full" if trained == sum(size for size, _ in sizes) else "partial"}
-    active = getattr(model, "active_adapter", next(iter(configs)))
-    config = configs[active if isinstance(active, str) else active[0]]
-    kind = str(_plain(config.peft_type)).lower()
-    if kind == "lora" and (getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False)):
-        kind = "qlora"
-    found = {"peft": "dora" if getattr(config, "use_dora", False) else kind, "r": getattr(config, "r", None)}
-    return {**found, "alpha": getattr(config, "lora_alpha", None), "rslora": getattr(config, "use_rslora", None) or None}
+    if found := read_adapters(model):
+        return {**found, "rslora": found.get("rslora") or None}
+    sizes = [(weight.numel(), weight.requires_grad) for weight in model.parameters()]
+    trained = sum(size for size, trains in sizes if trains)
+    return {"peft": "full" if trained == sum(size for size, _ in sizes) else "partial"}
 
 
 def _of_scheduler(scheduler: Any, trainer: Any) -> dict[str, Any]:
