@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 @click.group
 def recipes() -> None:
-    """Training scripts to read and to start, their settings, and accelerate's configurations; no clone is needed."""
+    """Training scripts to read and to start, their settings, and accelerate's configurations; no clone is needed.
+
+    \b
+    Examples:
+      hf-lrsched recipes ls
+      hf-lrsched recipes run pretrain
+      hf-lrsched recipes copy lora mine
+    """
 
 
 @recipes.command("ls", short_help="Which there are.")

@@ -16,7 +16,7 @@ def text(found: Recommendation, *, everything: bool = False) -> str:
 
     >>> from hf_lrsched import recommend
     >>> print(text(recommend("8B", task="dpo", optimizer="lion")).splitlines()[0])
-    learning_rate:  none: no calibrated evidence for preference tuning (DPO, KTO, ORPO, ...) of 8B (8B parameters), lion
+    learning_rate:  none: no calibrated evidence for preference tuning (DPO, KTO, ORPO, ...) of a model of 8B parameters, lion
     """
     rows = "\n".join(f"{name + ':':<15} {value}" for name, value in _rows(found) if value)
     parts = [rows, "\n".join(["why", *(f"  {reason}" for reason in found.reasons)]), _evidence(found, everything)]
