@@ -119,6 +119,7 @@ def settle(
         began = None if began_in is None else LRPlan.load(began_in)
         left = tuple(name for name in wanted if began is None or name not in began.values)
         plan = began or LRPlan({}, ())
+        plan = dataclasses.replace(plan, reasons=tuple(dict.fromkeys([*plan.reasons, *_changed(plan, question)])))
         if left:
             new = _decided(trainer, left, question)
             plan = LRPlan({**plan.values, **new.values}, (*plan.reasons, *new.reasons), new.recommendation)
@@ -131,6 +132,20 @@ def settle(
         if value is not None:
             setattr(trainer.args, name, value)
     return plan
+
+
+def _changed(began: LRPlan, question: Mapping[str, Any]) -> list[str]:
+    """In what the run differs from the one that its plan was decided for."""
+    before = began.recommendation.get("question")
+    before = before if isinstance(before, Mapping) else {}
+    pairs = [
+        (word, before.get(name), question.get(name)) for name, word in (("batch_size", "a batch of"), ("steps", "steps:"))
+    ]
+    return [
+        f"decided for {word} {old:g}, and now it is {new:g}; what was decided stays"
+        for word, old, new in pairs
+        if isinstance(old, int | float) and isinstance(new, int | float) and old != new
+    ]
 
 
 def _decided(trainer: Any, wanted: tuple[str, ...], question: Mapping[str, Any]) -> LRPlan:

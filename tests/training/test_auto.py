@@ -188,7 +188,18 @@ def test_a_run_that_is_resumed_keeps_what_was_decided(tmp_path: Path, monkeypatc
     monkeypatch.setattr(auto, "recommend", None)  # nobody is asked again
     made = trainer(tmp_path, max_steps=5000, gradient_accumulation_steps=8)
     again = settle(made, task="sft", began_in=tmp_path)
-    assert (again.values, again.reasons, again.recommendation) == (first.values, first.reasons, first.recommendation)
+    assert (again.values, again.recommendation) == (first.values, first.recommendation)
+    told = again.reasons[len(first.reasons) :]
+    assert again.reasons == (*first.reasons, *told)
+    assert [reason.partition(",")[2] for reason in told] == [
+        f" and now it is {made.args.train_batch_size * 8}; what was decided stays",
+        " and now it is 5000; what was decided stays",
+    ]
+    again.save(tmp_path)
+    assert (
+        settle(trainer(tmp_path, max_steps=5000, gradient_accumulation_steps=8), task="sft", began_in=tmp_path).reasons
+        == again.reasons
+    )
     assert made.args.learning_rate == first.values["learning_rate"]
     assert made.args.warmup_steps == first.values["warmup_steps"]
     assert "(decided when the run began)" in str(again)
