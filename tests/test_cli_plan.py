@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from hf_lrsched import from_spec
+from hf_lrsched import from_spec, recommend
 from hf_lrsched.cli.planning import plan
 
 PRESETS = sorted((Path(__file__).parents[1] / "recipes" / "presets").glob("*.yaml"))
@@ -194,3 +194,21 @@ def test_auto_is_planned_with_the_default_and_said(tmp_path: Path) -> None:
             assert f"warning: {name}: auto is decided by the recipes as a run begins" in said.output
     wrong = CliRunner().invoke(plan, ["--learning_rate", "automatic", "--max_steps", "500"])
     assert "invalid float value: 'automatic'" in wrong.output
+
+
+def test_auto_is_planned_as_it_would_be_decided_where_model_and_task_are_said(tmp_path: Path) -> None:
+    file = tmp_path / "lora.yaml"
+    file.write_text(
+        "model_name_or_path: Qwen/Qwen3-8B\nlora_r: 16\nlora_alpha: 32\nlearning_rate: auto\nwarmup_steps: auto\n"
+    )
+    words = ["--lr_scheduler_type", "warmup_cosine", "--max_steps", "1000", "--per_device_train_batch_size", "16"]
+    said = json.loads(CliRunner().invoke(plan, [str(file), *words, "--format", "json"]).output)
+    expected = recommend("Qwen/Qwen3-8B", task="lora", r=16, alpha=32, batch_size=16, steps=1000)
+    assert said["peak"] == said["learning_rate"] == expected.learning_rate
+    assert said["learning_rate_from"].startswith("auto: between ")
+    assert said["warmup"] == 30
+    assert said["problems"] == []
+    full = CliRunner().invoke(plan, [str(file), "--lora_r", "0", *words]).output  # of TrainingArguments nobody knows the task
+    assert "warning: learning_rate: auto is decided by the recipes" in full
+    dpo = ["--arguments_class", "trl.DPOConfig", "--lora_r", "0", "--format", "json"]
+    assert json.loads(CliRunner().invoke(plan, [str(file), *words, *dpo]).output)["peak"] < 5e-6

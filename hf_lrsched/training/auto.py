@@ -23,6 +23,10 @@ from .together import agreed
 
 AUTO = ("learning_rate", "warmup_steps")
 LR_PLAN = "lr_plan.json"
+_CLASSES = {
+    "SFTConfig": "sft", "DPOConfig": "preference", "KTOConfig": "preference", "GRPOConfig": "rl", "RLOOConfig": "rl",
+    "RewardConfig": "reward",
+}  # fmt: skip
 _LOOKED_AT = 1000  # examples whose length says how many tokens one has: their mean is then known to a few per cent
 
 
@@ -134,6 +138,30 @@ def settle(
     return plan
 
 
+def advised(
+    settings: Mapping[str, Any], arguments_class: str, *, batch_size: int | None, steps: int | None
+) -> Recommendation | None:
+    """What a run that has these `settings` would be advised, before there is a Trainer; None without a model and a task.
+
+    Args:
+        settings: as a configuration file or a command line has them.
+        arguments_class: the class's name, which says the task where it is TRL's.
+        batch_size: examples a step, over all processes.
+        steps: optimizer steps.
+    """
+    model, lora = settings.get("model_name_or_path"), any(settings.get(name) for name in ("use_peft", "lora_r"))
+    task = _CLASSES.get(arguments_class, "sft" if lora else None)
+    if not isinstance(model, str) or task is None:
+        return None
+    adapters: dict[str, Any] = (
+        {"peft": "lora", "r": settings.get("lora_r"), "alpha": settings.get("lora_alpha")} if lora else {}
+    )
+    try:
+        return recommend(model, task=task, batch_size=batch_size, steps=steps, **adapters)
+    except ValueError:  # a folder that is no model's, a rank that is no number: who trains is told
+        return None
+
+
 def _changed(began: LRPlan, question: Mapping[str, Any]) -> list[str]:
     """In what the run differs from the one that its plan was decided for."""
     before = began.recommendation.get("question")
@@ -159,12 +187,12 @@ def _decided(trainer: Any, wanted: tuple[str, ...], question: Mapping[str, Any])
         reasons += [found.reasons[0], f"between {found.low:g} and {found.high:g}: {found.disagreement}"]
         reasons += [f"confidence {found.confidence}"]
     if "warmup_steps" in wanted:
-        values["warmup_steps"], reason = _warmup(trainer.args, found)
+        values["warmup_steps"], reason = warmup_of(trainer.args, found)
         reasons.append(reason)
     return LRPlan(values, tuple(reasons), found.to_dict())
 
 
-def _warmup(args: Any, found: Recommendation) -> tuple[float | None, str]:
+def warmup_of(args: Any, found: Recommendation) -> tuple[float | None, str]:
     """The warm-up, and why; one-cycle's rise is no other schedule's warm-up, nor the other way round."""
     name = str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type))
     typed = args.lr_scheduler_kwargs if isinstance(args.lr_scheduler_kwargs, Mapping) else {}

@@ -26,6 +26,7 @@ from ..schedules.catalogue import CATALOGUE
 from ..schedules.checks import whole
 from ..schedules.lengths import Horizon
 from ..schedules.schedule import Schedule
+from .auto import AUTO, advised, warmup_of
 from .registration import planned
 from .theirs import Curve, check_theirs, theirs
 from .typed import DEFAULT_CLASS, LENGTHS, Problem, class_of, defaults_of, kwargs_of, sorted_out
@@ -133,6 +134,7 @@ def preflight(
         not_looked_at=others,
     )
     plan = _with_steps(plan, args, given, examples, processes, problems)
+    plan = _with_auto(plan, args, settings, problems)
     plan = _with_tokens(plan, args, settings, tokens_per_example)
     curve = _curve(plan, args, problems) if _sound(plan, args, problems) else None
     plan = plan if curve is None else _with_curve(plan, curve, problems)
@@ -145,6 +147,23 @@ def _said_by(kind: type, settings: Mapping[str, Any], given: Mapping[str, Any]) 
     if settings.get("learning_rate") == "auto":
         return f"{default}, as auto is decided when the run begins"
     return "learning_rate" if "learning_rate" in given else default
+
+
+def _with_auto(plan: Plan, args: Any, settings: Mapping[str, Any], problems: list[Problem]) -> Plan:
+    """With what "auto" would be, where model and task are said."""
+    wanted = [name for name in AUTO if settings.get(name) == "auto"]
+    name = plan.arguments_class.rpartition(".")[2]
+    found = advised(settings, name, batch_size=plan.examples_per_step, steps=plan.steps) if wanted else None
+    if found is None or found.learning_rate is None:
+        return plan
+    problems[:] = [problem for problem in problems if problem.name != "auto"]
+    if "warmup_steps" in wanted and (warmup := warmup_of(args, found)[0]) is not None:
+        args.warmup_steps = warmup
+    if "learning_rate" not in wanted:
+        return plan
+    args.learning_rate = found.learning_rate
+    said = f"auto: between {found.low:g} and {found.high:g}, confidence {found.confidence}"
+    return dataclasses.replace(plan, learning_rate=found.learning_rate, learning_rate_from=said)
 
 
 # How long it takes
