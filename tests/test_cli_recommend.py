@@ -40,6 +40,12 @@ def test_json_has_the_same_numbers() -> None:
     assert any(one["kind"] == "law" for one in read["used"])
 
 
+@pytest.mark.parametrize(("typed", "count"), [("1.5T", 1.5e12), ("1M", 1e6), ("1e11", 1e11), ("20000000", 2e7)])
+def test_counts_are_typed_as_people_write_them(typed: str, count: float) -> None:
+    read = json.loads(told("1B", "--task", "pretrain", "--tokens", typed, "--format", "json"))
+    assert read["question"]["tokens"] == count
+
+
 def test_bibtex_is_bibtex_alone() -> None:
     said = told("8B", "--task", "full", "--bibtex")
     assert said.startswith("@misc{")

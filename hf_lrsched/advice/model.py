@@ -21,8 +21,9 @@ _KNOWN = {
     "kimi-k2-base": 1e12, "kimi-k2-thinking": 1e12,
     "roberta-base": 125e6, "roberta-large": 355e6, "t5-small": 60.5e6, "t5-base": 223e6, "t5-large": 738e6,
 }  # fmt: skip
-# In a name: 8B, 350M, 8x7B. Not 4k, which is a context, nor 3T, which are tokens.
-_SIZE = re.compile(r"(?<![\w.,])(?:(\d+)x)?(\d+(?:\.\d+)?)([mb])(?![a-z])", re.IGNORECASE)
+# In a name: 8B, 350M, 8x7B, 1p5b. Not 4k and 1M, which are contexts, nor 3T, which are tokens.
+_SIZE = re.compile(r"(?<![a-z0-9.,])(?!1m)(?:(\d+)x)?(\d+(?:[.p]\d+)?)([mb])(?![a-z0-9])", re.IGNORECASE)
+_UNDERSCORED = re.compile(r"-(\d)_(\d)(?=b(?![a-z0-9]))", re.IGNORECASE)  # stablelm-2-1_6b
 _COUNT = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?) ?([kmbt]?)", re.IGNORECASE)
 _ADAPTER = re.compile(r"\.(lora|vera|ia3|oft|boft|hada|lokr|adalora|randlora|shira|c3a|road|fourierft)_")  # PEFT's parameters
 _UNITS = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
@@ -262,11 +263,11 @@ def count_in(typed: str) -> float | None:
 def size_in(name: str) -> float | None:
     """The size in a model's name: the first, as the A3B of 30B-A3B counts active ones; 8x7B is at most 56B.
 
-    >>> size_in("Qwen3-30B-A3B"), size_in("Mixtral-8x7B-v0.1"), size_in("Phi-3-mini-4k-instruct")
-    (30000000000.0, 56000000000.0, None)
+    >>> size_in("Qwen3-30B-A3B"), size_in("Mixtral-8x7B-v0.1"), size_in("stablelm-2-1_6b"), size_in("Phi-3-mini-4k-instruct")
+    (30000000000.0, 56000000000.0, 1600000000.0, None)
     """
-    for times, size, unit in _SIZE.findall(name.replace("_", "-")):
-        count = int(times or 1) * float(size) * _UNITS[unit.lower()]
+    for times, size, unit in _SIZE.findall(_UNDERSCORED.sub(r"-\1.\2", name)):
+        count = int(times or 1) * float(size.lower().replace("p", ".")) * _UNITS[unit.lower()]
         if _SMALLEST <= count <= _LARGEST:
             return count
     return None

@@ -193,9 +193,7 @@ def answer_from(question: Question, entries: Collection[Evidence]) -> Recommenda
     relevant = [entry for entry in entries if is_about(entry, question)]
     inputs = _inputs(question, relevant, entries)
     reasons = {entry.id: outside(entry, question, inputs) for entry in relevant}
-    used = sorted(
-        (estimate(entry, question, inputs) for entry in relevant if not reasons[entry.id]), key=lambda one: -one.weight
-    )
+    used = [estimate(entry, question, inputs) for entry in relevant if not reasons[entry.id]]
     refused = sorted((entry for entry in relevant if reasons[entry.id]), key=lambda entry: -KIND[entry.kind])
     aside = tuple((entry, reasons[entry.id]) for entry in refused)
     found = pooled(used) if used else None
@@ -227,13 +225,13 @@ def _recommended(
     schedule, words = choice("schedule", question), choice("schedule_kwargs", question)
     warmup, decay = choice("warmup", question), choice("weight_decay", question)
     settings = (("schedule", schedule), ("schedule's arguments", words), ("warm-up", warmup), ("weight decay", decay))
+    beside = None if schedule is None else compared(question, schedule.value)
     reasons = [_reason(question, found, used)]
     if question.model.parameters is None and not question.task.startswith("image"):
         reasons.append("the model's size is not known, and counts for nothing here; give it as 8B or 350M")
-    reasons += [f"{name} {_short(made.value)}: {made.told}" for name, made in settings if made is not None]
-    beside = None if schedule is None else compared(question, schedule.value)
-    if beside is not None:
-        reasons.insert(2 if len(reasons) > 1 and reasons[1].startswith("schedule") else len(reasons), beside[0])
+    for name, made in settings:
+        reasons += [] if made is None else [f"{name} {_short(made.value)}: {made.told}"]
+        reasons += [beside[0]] if name == "schedule" and beside is not None else []
     low, high = (None, None) if found is None else (float(f"{found.low:.3g}"), float(f"{found.high:.3g}"))
     return Recommendation(
         question=question,
@@ -291,7 +289,8 @@ def _disagreement(found: Pooled) -> str:
     >>> _disagreement(Pooled(2e-5, 1e-5, 4e-5, 0.7, 5e-6, 2e-4, 9))
     'the sources span 5e-06 to 0.0002 (40 times); 70 % of their weight lies in the band'
     """
-    span = f"{found.lowest:.2g} to {found.highest:.2g} ({found.highest / found.lowest:,.0f} times)"
+    times = found.highest / found.lowest
+    span = f"{found.lowest:.2g} to {found.highest:.2g} ({f'{times:.2g}' if times < 10 else f'{times:,.0f}'} times)"
     return f"the sources span {span}; {found.inside:.0%} of their weight lies in the band".replace("%", " %")
 
 

@@ -14,14 +14,11 @@ _COUNT = click.FloatRange(min=0, min_open=True)
 
 def _tokens(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
     """A count such as 100B, 1.5T or 3e9."""
-    from ..advice.model import size_in
+    from ..advice.model import count_in
 
     if value is None:
         return None
-    try:
-        return float(value)
-    except ValueError:
-        count = size_in(value)
+    count = count_in(value)
     if count is None:
         raise click.BadParameter(f"{value!r} is no count; write 1e11, 100B or 1.5T")
     return count

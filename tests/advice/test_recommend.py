@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hf_lrsched.advice.question import TASKS, Question
 from hf_lrsched.advice.recommend import answer
 from hf_lrsched.advice.settings import choice, compared
 from hf_lrsched.advice.sources import evidence
+from hf_lrsched.schedules.lengths import default_warmup
 
 PRESETS = Path(__file__).parents[2] / "recipes" / "presets"
 
@@ -106,6 +108,11 @@ def test_the_warm_up_follows_the_length_of_the_run() -> None:
     ]
     assert recommend("1B", task="pretrain").warmup_steps is None  # the schedule's own
     assert recommend("1B", task="pretrain", tokens=1e10, batch_tokens=1e6).warmup_steps == 500
+
+
+def test_the_warm_up_advised_is_the_schedules_own_rule() -> None:
+    for steps in (5, 200, 1000, 1999, 10_000, 50_000, 10**6):
+        assert recommend("1B", task="pretrain", steps=steps).warmup_steps == max(math.ceil(default_warmup(steps)), 1)
 
 
 # What the recipes ship, and the task that it is for.

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from ...model import size_in
 from ..configuration import LONGEST, UNKNOWN, Configuration, Form, Setting
 from ..document import Document, number_of
 
-_SIZE = re.compile(r"(?<![A-Za-z0-9.])(?:(\d+)x)?(\d+(?:[.p]\d+)?)([bBmM])(?![A-Za-z0-9])")
-_UNDERSCORED = re.compile(r"-(\d)_(\d)(?=[bB](?![A-Za-z0-9]))")  # stablelm-2-1_6b
 _SIZE_IN_CODE = re.compile(r"_(0_5|0_6|1_5|1_7|\d+)([bm])(?![a-z0-9])")  # qwen2_0_5b, and llama3_2_1b
 _SCALE = {"b": 1e9, "m": 1e6}
 
@@ -84,12 +83,8 @@ def size_of(*names: Any) -> float | None:
     >>> size_of("Qwen/Qwen2.5-0.5B"), size_of("mixtral-8x7b"), size_of(None, "stablelm-2-1_6b"), size_of("gpt2", "8bit")
     (500000000.0, 56000000000.0, 1600000000.0, None)
     """
-    for name in names:
-        last = _UNDERSCORED.sub(r"-\1.\2", name.rstrip("/").rpartition("/")[2]) if isinstance(name, str) else ""
-        found = _SIZE.search(last)
-        if found and found[0] not in ("1m", "1M"):  # a context of a million tokens, as a rule
-            return int(found[1] or 1) * float(found[2].replace("p", ".")) * _SCALE[found[3].lower()]
-    return None
+    sizes = (size_in(name.rstrip("/").rpartition("/")[2]) for name in names if isinstance(name, str))
+    return next((size for size in sizes if size is not None), None)
 
 
 def size_in_code(name: str) -> float | None:
