@@ -11,9 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ..runs.forecast.bound import best_peak
 from ..schedules.catalogue import CATALOGUE, build
 from ..schedules.checks import real, whole
 from ..schedules.phase import fall, hold, rise
@@ -21,9 +19,6 @@ from ..schedules.schedule import Schedule
 from .question import optimizer_of
 from .sources import Evidence, evidence
 
-_POINTS = 2000  # a shape is sampled at; 20,000 give the same ratio to 1 in 1,000
-_FLOOR = 1e-9  # of the peak: laws.md section 3.4
-_TAIL = 1e-14  # of the sum of all learning rates, below which a step's term is skipped: as above
 # Beyond these the exponents are extrapolated: the logs they were measured on have lengths up to 3.3 times apart; Goyal and
 # others scaled a batch by 32.
 _LENGTHS, _BATCHES = 3.4, 32.0
@@ -118,22 +113,7 @@ def shape_ratio(old: Schedule, new: Schedule) -> float:
     >>> shape_ratio(wsd(1000), wsd(1000)), round(shape_ratio(wsd(1000), constant(1000)), 2)
     (1.0, 0.59)
     """
-    return _best_peak(_sampled(new)) / _best_peak(_sampled(old))
-
-
-def _sampled(schedule: Schedule) -> NDArray[np.float64]:
-    steps = (np.arange(_POINTS) + 0.5) / _POINTS * schedule.total
-    return np.array([schedule(float(step)) for step in steps])
-
-
-def _best_peak(shape: NDArray[np.float64]) -> float:
-    eta = np.maximum(shape / shape.max(), _FLOOR)
-    total = eta.sum()
-    tail = np.cumsum(eta[::-1])[::-1]  # from step k on
-    squares = np.cumsum((eta**2)[::-1])[::-1]
-    after = tail[1:]  # after step k
-    terms = np.where(after > _TAIL * total, eta[:-1] / np.maximum(after, _TAIL * total) * squares[:-1] / tail[:-1], 0.0)
-    return float(math.sqrt((1 / total) / (squares[0] / total + terms.sum())))
+    return best_peak(new) / best_peak(old)
 
 
 def _shape(old: Schedule, new: Schedule, decaying: Evidence, constant: Evidence) -> list[tuple[_Factor, Evidence]]:
