@@ -72,17 +72,12 @@ class Curve:
         return build(self.entry, self.steps, **self.arguments)
 
     def history(self) -> History:
-        """The curve as a log: each loss, and the learning rate at it and every few steps where the lab logged that often."""
-        if self.quantity == "loss":
-            rates = self.lr[self.step]
-            lines = [
-                {"step": int(s), "loss": loss, "lr": lr} for s, loss, lr in zip(self.step, self.loss, rates, strict=True)
-            ]
-        else:
-            steps = np.arange(LOGGED_EVERY, int(self.step[-1]) + 1, LOGGED_EVERY)
-            lines = [{"step": int(s), "lr": lr} for s, lr in zip(steps, self.lr[steps], strict=True)]
-            lines += [{"step": int(s), "eval_loss": loss} for s, loss in zip(self.step, self.loss, strict=True)]
-        return History.of(lines, total=self.steps, peak=(self.peak,))
+        """The curve as a log, whose steps count from 1: each loss, and the learning rate where the lab logged it."""
+        points = list(zip((self.step + 1).tolist(), self.loss.tolist(), strict=True))
+        lines: list[dict[str, float]] = [{"step": step, self.quantity: loss} for step, loss in points]
+        logged = self.step if self.quantity == "loss" else np.arange(0, int(self.step[-1]) + 1, LOGGED_EVERY)
+        lines += [{"step": step + 1, "lr": lr} for step, lr in zip(logged.tolist(), self.lr[logged].tolist(), strict=True)]
+        return History.of(lines, total=self.steps)
 
     def only(self, keep: npt.ArrayLike) -> Curve:
         """The same run with some of its points."""
