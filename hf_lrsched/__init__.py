@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .advice.recommend import recommend
     from .advice.transfer import transfer_lr
     from .runs.diagnosis import Finding, diagnose
+    from .runs.forecast import Law, fit_law
     from .runs.history import History
     from .runs.range_test import RangeTest
     from .runs.reading import read_history
@@ -76,6 +77,7 @@ _WHERE = {
     "transfer_lr": "advice.transfer",
     "BranchPlan": "training.branches",
     **dict.fromkeys(("Finding", "diagnose"), "runs.diagnosis"),
+    **dict.fromkeys(("Law", "fit_law"), "runs.forecast"),
     "History": "runs.history",
     "RangeTest": "runs.range_test",
     "read_history": "runs.reading",
@@ -115,6 +117,7 @@ __all__ = [
     "LRPreflight",
     "LRRecorder",
     "LRWatch",
+    "Law",
     "Phase",
     "RangeTest",
     "Schedule",
@@ -126,6 +129,7 @@ __all__ = [
     "diagnose",
     "fall",
     "find_lr",
+    "fit_law",
     "from_card",
     "from_spec",
     "hold",

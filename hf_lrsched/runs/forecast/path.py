@@ -69,8 +69,9 @@ class LRPath:
         (1.0, 1000.0)
         """
         every = -(-steps // _SAMPLES)
-        at = np.arange(steps) if every == 1 else np.minimum(np.arange(0, steps, every) + (every - 1) / 2, steps - 1)
-        path = cls.of(schedule.lrs(at, peak), peak, most=most, every=every)
+        at: Floats = np.arange(0, steps, every) + (every - 1) / 2  # the middle of each sample
+        lrs = schedule.lrs(np.minimum(at, steps - 1), peak)
+        path = cls.of(lrs, peak, most=most, every=every)
         path.count[-1] = steps - path.start[-1]
         return path
 

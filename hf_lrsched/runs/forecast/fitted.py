@@ -1,0 +1,86 @@
+"""Both laws, fitted to the runs of one peak: `Fitted`. What it does not know: schedules, and what is told of a forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from .fitting import DISCREPANCY, Fit, fit_momentum, fit_multi_power
+from .laws import Points, named
+from .observed import Observed
+from .path import LRPath
+from .prior import Prior
+
+Floats = npt.NDArray[np.float64]
+
+_RECENT = 0.1  # of a run: its last losses, which a forecast of its cooldown begins at
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Both laws, fitted to the runs of one peak.
+
+    Args:
+        runs: what they were fitted to.
+        law: the multi-power law.
+        momentum: the momentum law.
+    """
+
+    runs: tuple[Observed, ...]
+    law: Fit
+    momentum: Fit
+
+    @classmethod
+    def of(cls, runs: Sequence[Observed], prior: Prior) -> Fitted:
+        """The laws of `runs`, whose peaks are one: a log that misses the highest step of one shows a lower peak."""
+        peak = max(run.peak for run in runs)
+        same = tuple(replace(run, peak=peak) for run in runs)
+        return cls(same, fit_multi_power(same, prior), fit_momentum(same, prior))
+
+    @property
+    def peak(self) -> float:
+        """The peak of the runs."""
+        return self.runs[0].peak
+
+    @property
+    def horizon(self) -> float:
+        """Steps of the longest of them."""
+        return max(run.horizon for run in self.runs)
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """L0, A, alpha, B, C, beta and gamma as in the paper, and p and q (`laws`)."""
+        return named(self.law.theta, self.peak)
+
+    @property
+    def lowest(self) -> float:
+        """The lowest share of the peak that a loss was seen at, behind the warm-up."""
+        shares = [run.lrs[int(run.updates[0]) : int(run.updates[-1])] / run.peak for run in self.runs]
+        return min(float(share.min()) for share in shares)
+
+    @property
+    def longest_decay(self) -> float:
+        """The largest share of a run that lay below its peak behind the warm-up; 0 where none decays."""
+        return max(_decays(run) for run in self.runs)
+
+    def predicted(self, points: Points) -> tuple[Floats, Floats, Floats]:
+        """The losses, their standard deviations, and the slopes of the last one."""
+        loss, slopes = self.law.loss(points)
+        of_law = np.einsum("ij,jk,ik->i", slopes, self.law.covariance, slopes)
+        return loss, np.sqrt(np.maximum(of_law, 0.0) + (DISCREPANCY * loss) ** 2), slopes[-1]
+
+    def recent(self, run: Observed) -> tuple[float, float]:
+        """The last losses of `run` over those that the multi-power law has there, and over those of the momentum law."""
+        count = max(round(_RECENT * len(run.loss)), 3)
+        points = Points(LRPath.of(run.lrs, self.peak), run.updates[-count:])
+        over = [np.mean(np.log(run.loss[-count:]) - np.log(fit.loss(points)[0])) for fit in (self.law, self.momentum)]
+        return float(np.exp(over[0])), float(np.exp(over[1]))
+
+
+def _decays(run: Observed) -> float:
+    """The share of a run that lies below its peak, behind the first step at it."""
+    first = int(np.argmax(run.lrs >= 0.999 * run.peak))
+    return float((run.lrs[first:] < 0.99 * run.peak).sum()) / len(run.lrs)
