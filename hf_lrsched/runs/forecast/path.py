@@ -57,7 +57,7 @@ class LRPath:
         first = np.arange(len(share)) if most is None else _cuts(share, most)
         count = np.diff(np.append(first, len(share)))
         mean = np.add.reduceat(share, first) / count
-        return cls(first * float(every), count * float(every), mean, peak)
+        return cls(np.asarray(first * float(every)), np.asarray(count * float(every)), np.asarray(mean, dtype=np.float64), peak)
 
     @classmethod
     def of_schedule(cls, schedule: Schedule, peak: float, steps: int, *, most: int = FINE) -> LRPath:
@@ -69,8 +69,8 @@ class LRPath:
         (1.0, 1000.0)
         """
         every = -(-steps // _SAMPLES)
-        at: Floats = np.arange(0, steps, every) + (every - 1) / 2  # the middle of each sample
-        lrs = schedule.lrs(np.minimum(at, steps - 1), peak)
+        at = np.arange(0.0, steps, every, dtype=np.float64) + (every - 1) / 2  # the middle of each sample
+        lrs = schedule.lrs(np.minimum(at, steps - 1.0), peak)
         path = cls.of(lrs, peak, most=most, every=every)
         path.count[-1] = steps - path.start[-1]
         return path
