@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .training.branches import BranchPlan
     from .training.checkpoints import Checkpoints, last_complete
     from .training.cooldown import CooldownCallback
+    from .training.forecast import LRForecast
     from .training.lint import LRPreflight
     from .training.live_plot import LRPlot
     from .training.model_card import LRCard
@@ -84,6 +85,7 @@ _WHERE = {
     "summary": "runs.summary",
     **dict.fromkeys(("Card", "from_card"), "show.card"),
     "LRCard": "training.model_card",
+    "LRForecast": "training.forecast",
     "LRPlot": "training.live_plot",
     "LRPreflight": "training.lint",
     "LRRecorder": "training.recorder",
@@ -113,6 +115,7 @@ __all__ = [
     "History",
     "Horizon",
     "LRCard",
+    "LRForecast",
     "LRPlot",
     "LRPreflight",
     "LRRecorder",

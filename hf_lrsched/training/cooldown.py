@@ -93,7 +93,7 @@ class CooldownCallback(Checkpoints):
         if self.to == 1.0:
             raise ValueError("to=1.0 is the peak itself, so nothing would be cooled down; give less")
         self._at = None if at is None else math.ceil(_whole(self._run, at, "at"))
-        self._steps_after(1000)  # reads `steps` now, not when it is needed
+        self.steps_after(1000)  # reads `steps` now, not when it is needed
         self._triggers = Triggers(finish_by=finish_by, patience=patience, min_improvement=min_improvement)
         self.started: Cooldown | None = None
         self._pending = self._too_late = self._waiting = False
@@ -141,7 +141,7 @@ class CooldownCallback(Checkpoints):
                 f"at={self._at} lies beyond max_steps ({args.max_steps}), so the cooldown would never start there"
             )
         if self._open(scheduler) and not _is_share(self._length):
-            steps = self._steps_after(0)
+            steps = self.steps_after(0)
             if 0 < args.max_steps < scheduler.planned.warmup + steps:
                 raise ValueError(
                     f"a warm-up of {scheduler.planned.warmup:g} steps and a cooldown of {steps:g} do not fit into max_steps "
@@ -203,15 +203,15 @@ class CooldownCallback(Checkpoints):
     def _due(self, state: TrainerState, scheduler: ScheduleLR) -> tuple[str, float] | None:
         step = state.global_step
         if self._at is not None and step >= self._at:
-            return f"step {self._at}", self._steps_after(step)
-        steps = self._steps_after(step)
+            return f"step {self._at}", self.steps_after(step)
+        steps = self.steps_after(step)
         if step + steps >= state.max_steps and self._open(scheduler):
             return f"max_steps={state.max_steps}", max(state.max_steps - step, 1)
         return None
 
     def _asked_anywhere(self, state: TrainerState, scheduler: ScheduleLR) -> tuple[str, float] | None:
         """What any process was told, and how long the decay is to be; the first process decides for all."""
-        steps = self._steps_after(state.global_step)
+        steps = self.steps_after(state.global_step)
         if state.is_world_process_zero:
             self._triggers.look(steps)
         asked = first_said(self._triggers.asked)
@@ -269,7 +269,7 @@ class CooldownCallback(Checkpoints):
     def _lower(self, state: TrainerState, cooldown: Cooldown) -> None:
         state.max_steps = min(state.max_steps, cooldown.end)
 
-    def _steps_after(self, step: int) -> float:
+    def steps_after(self, step: int) -> float:
         """How long the decay is that starts at `step`."""
         if _is_share(self._length):
             share = self._run.steps_of(self._length, "steps", of=1.0)
@@ -293,7 +293,7 @@ class CooldownCallback(Checkpoints):
             what = "the rest of the decay" if self.started else "the decay"
             logger.warning("the stream has ended at step %d; %s runs on a second pass over it", state.global_step, what)
         if self.started is None and state.global_step:
-            steps = self._steps_after(state.global_step)
+            steps = self.steps_after(state.global_step)
             self._start(state, control, kwargs["lr_scheduler"], "the stream has ended", steps)
             if self.started is None:
                 control.should_training_stop = True
