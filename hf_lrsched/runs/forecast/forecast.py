@@ -123,8 +123,8 @@ class Comparison:
 
     Args:
         forecasts: the best first.
-        gaps: by how much each ends above the first, and the 90 % interval of that: narrower than those of the losses
-            themselves, as the same law is off in the same way for all.
+        gaps: by how much each ends above the first, and the 90 % interval of that, in which what the law is off by for
+            both alike does not count.
         cautions: what to know before they are believed.
     """
 

@@ -57,7 +57,9 @@ class LRPath:
         first = np.arange(len(share)) if most is None else _cuts(share, most)
         count = np.diff(np.append(first, len(share)))
         mean = np.add.reduceat(share, first) / count
-        return cls(np.asarray(first * float(every)), np.asarray(count * float(every)), np.asarray(mean, dtype=np.float64), peak)
+        return cls(
+            np.asarray(first * float(every)), np.asarray(count * float(every)), np.asarray(mean, dtype=np.float64), peak
+        )
 
     @classmethod
     def of_schedule(cls, schedule: Schedule, peak: float, steps: int, *, most: int = FINE) -> LRPath:

@@ -1,0 +1,110 @@
+"""What of a log the laws are fitted to, and which logs are refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hf_lrsched import History, build, warmup_cosine, wsd
+from hf_lrsched.runs.forecast.observed import observe, quantity_of
+
+from .curves import PEAK, recorded, run
+
+
+def test_the_rates_between_lines_are_a_straight_line_and_before_them_a_warmup() -> None:
+    made = warmup_cosine(2000, warmup=200)
+    seen = observe(run(made, every=20), "run", "eval_loss", warmup=None, skip=None)
+    assert np.abs(seen.lrs - made.lrs(2000, PEAK)).max() < 0.02 * PEAK  # where it turns between two lines
+
+
+def test_a_recorded_schedule_gives_every_rate() -> None:
+    made = wsd(2000, shape="linear", decay=0.3)
+    seen = observe(recorded(made, run(made, every=100)), "run", "eval_loss", warmup=None, skip=None)
+    assert (seen.lrs == made.lrs(2000, PEAK)).all()
+
+
+def test_a_schedule_that_the_rates_do_not_follow_is_not_believed() -> None:
+    made, other = wsd(2000, shape="linear", decay=0.3), warmup_cosine(2000)
+    seen = observe(recorded(other, run(made, every=20)), "run", "eval_loss", warmup=None, skip=None)
+    assert np.abs(seen.lrs - made.lrs(2000, PEAK)).max() < 0.02 * PEAK
+
+
+def test_training_losses_lie_before_the_step_of_their_line() -> None:
+    history = replace(run(wsd(2000), every=50, evaluated=False), averaged=50)
+    seen = observe(history, "run", "loss", warmup=None, skip=0)
+    assert seen.updates[0] == 50 - 25.5
+    assert observe(run(wsd(2000), every=50), "run", "eval_loss", warmup=None, skip=0).updates[0] == 50
+
+
+def test_the_warmup_is_left_out_and_a_twentieth_at_least() -> None:
+    def first(**kwargs: float) -> float:
+        return float(
+            observe(run(wsd(2000, warmup=160), every=40), "r", "eval_loss", warmup=None, **{"skip": None, **kwargs}).updates[
+                0
+            ]
+        )
+
+    assert first() == 200  # the first line at the peak is that of step 200
+    assert first(skip=500) == 520
+    short = observe(run(wsd(2000, warmup=10), every=50), "r", "eval_loss", warmup=None, skip=None)
+    assert short.updates[0] == 100
+
+
+def test_a_log_that_begins_behind_the_warmup() -> None:
+    whole = run(wsd(2000, warmup=100))
+    for first, given in ((200, None), (1000, 100.0)):
+        kept = whole.eval_step >= first
+        late = replace(
+            whole, eval_step=whole.eval_step[kept], eval_loss=whole.eval_loss[kept], step=whole.step[kept], lr=whole.lr[kept]
+        )
+        assert observe(late, "late", "eval_loss", warmup=given, skip=None).lrs[50] > 0
+    with pytest.raises(ValueError, match=r"the log of late begins at step 1000 of 2000, .*give warmup="):
+        observe(late, "late", "eval_loss", warmup=None, skip=None)
+
+
+def test_held_out_losses_count_where_every_run_has_enough() -> None:
+    evaluated, trained = run(wsd(1000)), run(wsd(1000), evaluated=False)
+    assert quantity_of([evaluated], "auto", None) == "eval_loss"
+    assert quantity_of([evaluated, trained], "auto", None) == "loss"
+    assert quantity_of([evaluated], "loss", None) == "loss"
+    assert quantity_of([run(wsd(1000), every=200)], "auto", None) == "loss"
+    with pytest.raises(ValueError, match="loss='train' must be 'auto'"):
+        quantity_of([evaluated], "train", None)
+
+
+def lines(losses: list[float], lr: float | None = 1e-3) -> History:
+    return History.of(
+        [{"step": i, "eval_loss": loss, **({} if lr is None else {"lr": lr})} for i, loss in enumerate(losses, start=1)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("history", "said"),
+    [
+        (lines([3.0, 2.0, 1.0]), "has 3 held-out losses from step 0 on, and a law needs 8"),
+        (lines(list(np.linspace(3, 1, 20)), lr=None), "has no learning rates"),
+        (lines(list(np.linspace(3, 1, 20)), lr=0.0), "learning rates that are not above 0"),
+        (lines(list(np.linspace(1, -1, 20))), "has a loss of -1"),
+        (lines(list(np.linspace(1, 3, 20))), "rose from 1.05.* to 2.9"),
+    ],
+    ids=["few", "no rates", "zero rates", "below 0", "rising"],
+)
+def test_what_no_law_can_be_fitted_to_is_refused_by_name(history: History, said: str) -> None:
+    with pytest.raises(ValueError, match=f"the run .*{said}|the held-out losses of the run {said}"):
+        observe(history, "the run", "eval_loss", warmup=None, skip=None)
+
+
+def test_a_training_loss_that_is_not_finite_is_a_run_that_diverged() -> None:
+    losses = [*np.linspace(3, 2, 50), float("nan"), 2.0]
+    history = History.of([{"step": i, "loss": loss, "lr": 1e-3} for i, loss in enumerate(losses, start=1)])
+    with pytest.raises(ValueError, match="1 training losses that are not finite"):
+        observe(history, "run", "loss", warmup=None, skip=None)
+
+
+def test_many_losses_are_put_together() -> None:
+    seen = observe(run(build("wsd", 3000), every=1, evaluated=False), "run", "loss", warmup=None, skip=None)
+    assert len(seen.loss) == 80
+    assert seen.every == 1
+    assert (np.diff(seen.updates) > 0).all()
