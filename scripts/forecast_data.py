@@ -50,8 +50,9 @@ class Curve:
     step: npt.NDArray[np.int64]
     loss: Floats
     logged: Floats | None = None  # the learning rate at each point, where the file has it
-    begins: int = 0  # the first step after the stable stretch; 0 where the learning rate never is stable
+    begins: int = 0  # the first step behind the stable stretch
     quantity: str = "loss"
+    log: History | None = field(default=None, repr=False)  # where the run was logged by this project
 
     @property
     def decays(self) -> bool:
@@ -72,7 +73,9 @@ class Curve:
         return build(self.entry, self.steps, **self.arguments)
 
     def history(self) -> History:
-        """The curve as a log, whose steps count from 1: each loss, and the learning rate where the lab logged it."""
+        """The curve as a log whose steps count from 1: each loss, and the learning rate where the lab logged it."""
+        if self.log is not None:
+            return self.log
         points = list(zip((self.step + 1).tolist(), self.loss.tolist(), strict=True))
         lines: list[dict[str, float]] = [{"step": step, self.quantity: loss} for step, loss in points]
         logged = self.step if self.quantity == "loss" else np.arange(0, int(self.step[-1]) + 1, LOGGED_EVERY)
@@ -81,7 +84,7 @@ class Curve:
 
     def only(self, keep: npt.ArrayLike) -> Curve:
         """The same run with some of its points."""
-        return dataclasses.replace(self, step=self.step[keep], loss=self.loss[keep], logged=None)
+        return dataclasses.replace(self, step=self.step[keep], loss=self.loss[keep], logged=None, log=None)
 
 
 def unshared(curve: Curve, seen: Iterable[Curve]) -> Bools:

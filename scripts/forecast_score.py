@@ -31,7 +31,9 @@ class Pair:
         horizon: the curve's steps over those of the longest run that was fitted to.
         truth, said: the losses at each of the curve's points, shape (n,).
         bands: by level, the ends of the band at each point.
+        second: the final loss by another law that was fitted beside.
         unshared: which points are in none of the fitted runs; all where not given.
+        source, group: by which pairs are put together.
     """
 
     fit: str
@@ -40,7 +42,10 @@ class Pair:
     truth: Floats
     said: Floats
     bands: Mapping[float, tuple[Floats, Floats]] = field(default_factory=dict)
+    second: float | None = None
     unshared: Bools | None = None
+    source: str = ""
+    group: str = ""
 
     @property
     def error(self) -> float:
@@ -111,6 +116,7 @@ def score(pairs: Iterable[Pair]) -> dict[str, Any]:
         "bias": statistics.mean(pair.error for pair in listed),
         "worst": max(errors),
         "rank": statistics.mean(known) if known else None,
+        "final, second": statistics.mean(seconds) if (seconds := [_second(one) for one in listed if one.second]) else None,
         **_bands(listed),
     }
 
@@ -118,6 +124,10 @@ def score(pairs: Iterable[Pair]) -> dict[str, Any]:
 def _unshared_mae(pair: Pair) -> float:
     away = np.abs(pair.truth - pair.said)
     return float(away.mean() if pair.unshared is None else away[pair.unshared].mean())
+
+
+def _second(pair: Pair) -> float:
+    return abs(float(pair.second or 0.0) - float(pair.truth[-1]))
 
 
 def _bands(pairs: Sequence[Pair]) -> dict[str, Any]:
