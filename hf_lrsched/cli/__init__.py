@@ -19,6 +19,7 @@ _COMMANDS = {
     "recommend": "advising:recommend",
     "lint": "linting:lint",
     "plan": "planning:plan",
+    "forecast": "forecasting:forecast",
     "find-lr": "running:find_lr",
     "recipes": "recipes:recipes",
     "run": "running:run",

@@ -162,11 +162,12 @@ def _words(declared: dict[str, str | None], arguments: list[str]) -> dict[str, A
     parts = [part for argument in arguments for part in (argument.split("=", 1) if argument.startswith("--") else [argument])]
     if len(parts) % 2 or not all(flag.startswith("--") for flag in parts[::2]):
         raise click.UsageError(f"{' '.join(arguments)}: an argument of a schedule is --NAME VALUE")
-    undeclared = {flag[2:].replace("-", "_"): _value(text) for flag, text in zip(parts[::2], parts[1::2], strict=True)}
-    return {**{word: _value(text) for word, text in declared.items() if text is not None}, **undeclared}
+    undeclared = {flag[2:].replace("-", "_"): value_of(text) for flag, text in zip(parts[::2], parts[1::2], strict=True)}
+    return {**{word: value_of(text) for word, text in declared.items() if text is not None}, **undeclared}
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
+    """What was typed as the value it means: JSON where it is, else text."""
     try:
         return json.loads(text)
     except ValueError:
