@@ -1,4 +1,4 @@
-"""Real trainings that forecasts are judged on: the embedded small Llama under ten shapes at one peak LR, and two long runs.
+"""Real trainings that forecasts are judged on: the embedded small Llama under eleven shapes at one peak LR, and longer runs.
 
     python scripts/forecast_runs.py lr FOLDER       held-out losses over peaks: how PEAK was chosen
     python scripts/forecast_runs.py train FOLDER    trains those that FOLDER lacks: about 20 minutes on one core
@@ -82,7 +82,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "one_cycle": ("one_cycle", {"cycle_momentum": False}),
     "inverse_sqrt": ("inverse_sqrt_cooldown", {"warmup": WARMUP}),
 }
-REPEATED = ("constant", "wsd20", "cosine0")  # with another seed: what a repeat costs
+AGAIN = 1  # the seed of the repeats: other first weights and another order of examples, which is what a run may differ by
 
 
 def cases() -> Iterator[Case]:
@@ -91,8 +91,8 @@ def cases() -> Iterator[Case]:
     for name, (of, words) in SHAPES.items():
         yield Case(name, of, words)
     yield Case("wsd20-long", *SHAPES["wsd20"], steps=LONG)
-    for name in REPEATED:
-        yield Case(f"{name}/1", *SHAPES[name], seed=1)
+    for name, (of, words) in SHAPES.items():
+        yield Case(f"{name}/{AGAIN}", of, words, seed=AGAIN)
     yield Case("cosine10-long", *SHAPES["cosine10"], steps=LONG)
 
 
@@ -117,14 +117,16 @@ class Bench:
     Args:
         folder: where runs are written.
         blocks: held-out examples in an evaluation.
+        documents: how many of the training documents are used; all of them where None.
     """
 
-    def __init__(self, folder: Path, blocks: int = 256) -> None:
+    def __init__(self, folder: Path, blocks: int = 256, documents: int | None = None) -> None:
         sys.path.insert(0, str(HERE.parent / "recipes"))
         import embedded
 
         self.folder, self.embedded = folder, embedded
         texts = embedded.source()
+        texts = embedded.Texts(texts.train[:documents], texts.held_out[:documents])
         self.tokenizer = embedded.tokenizer(texts)
         self.train = embedded.blocks(embedded.tokens(texts.train, self.tokenizer))
         self.held_out = embedded.blocks(embedded.tokens(texts.held_out, self.tokenizer)[: blocks * embedded.BLOCK])
@@ -256,7 +258,7 @@ def _ending(folder: Path, case: Case) -> float:
 
 
 def packed(case: Case, history: History) -> dict[str, Any]:
-    """A run as plain types: evaluations to 5 decimals, the mean training loss of every `BIN` steps, the LR each bin ends on."""
+    """A run as plain types: held-out losses to 5 decimals; of every `BIN` steps the mean training loss and the last LR."""
     bins = history.loss[: len(history) // BIN * BIN].reshape(-1, BIN).mean(axis=1)
     return {
         "name": case.name,
@@ -329,10 +331,8 @@ def look() -> None:
     print("| run | schedule | steps | held-out loss half-way | at the end |")
     print("|---|---|---:|---:|---:|")
     for name, run in histories().items():
-        schedule = run.schedule.name if run.schedule else ""
-        print(
-            f"| {name} | {schedule} | {run.total} | {run.eval_loss[len(run.eval_loss) // 2 - 1]:.4f} | {run.eval_loss[-1]:.4f} |"
-        )
+        shape, half = run.schedule.name if run.schedule else "", run.eval_loss[len(run.eval_loss) // 2 - 1]
+        print(f"| {name} | {shape} | {run.total} | {half:.4f} | {run.eval_loss[-1]:.4f} |")
 
 
 if __name__ == "__main__":
