@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from .fitting import DISCREPANCY, Fit, fit_momentum, fit_multi_power
+from .fitting import DISCREPANCY, MISFITS, Fit, fit_momentum, fit_multi_power
 from .laws import Points, named
 from .observed import Observed
 from .path import LRPath
@@ -66,11 +67,25 @@ class Fitted:
         """The largest share of a run that lay below its peak behind the warm-up; 0 where none decays."""
         return max(_decays(run) for run in self.runs)
 
+    @cached_property
+    def misfit(self) -> float:
+        """By how much the law misses the losses it was fitted to, beyond their noise, as a share of them."""
+        missed = 0.0
+        for run in self.runs:
+            off = np.log(run.loss) - np.log(self.law.loss(run.points())[0])
+            missed += max(float(np.mean(off**2)) - run.sigma**2, 0.0) / len(self.runs)
+        return float(np.sqrt(missed))
+
+    @property
+    def discrepancy(self) -> float:
+        """What a forecast is off by beyond the covariance, as a share of the loss."""
+        return float(np.hypot(DISCREPANCY, MISFITS * self.misfit))
+
     def predicted(self, points: Points) -> tuple[Floats, Floats, Floats]:
         """The losses, their standard deviations, and the slopes of the last one."""
         loss, slopes = self.law.loss(points)
         of_law = np.einsum("ij,jk,ik->i", slopes, self.law.covariance, slopes)
-        return loss, np.sqrt(np.maximum(of_law, 0.0) + (DISCREPANCY * loss) ** 2), slopes[-1]
+        return loss, np.sqrt(np.maximum(of_law, 0.0) + (self.discrepancy * loss) ** 2), slopes[-1]
 
     def recent(self, run: Observed) -> tuple[float, float]:
         """The last losses of `run` over those that the multi-power law has there, and over those of the momentum law."""

@@ -24,7 +24,6 @@ from ..history import History
 from ..reading import read_history
 from .cautions import check_horizon, of_low_rates, of_runs, of_schedule, of_shared_peak
 from .fitted import Fitted
-from .fitting import DISCREPANCY
 from .forecast import Comparison, Forecast, Optimized, gap_between, shown
 from .laws import Points
 from .observed import WORDS, Observed, Quantity, observe, quantity_of
@@ -113,7 +112,7 @@ class Law:
             else:
                 groups.append([run])
         fits = [Fitted.of(group, prior) for group in groups]
-        cautions = tuple(told for fit in fits if (told := of_runs(fit)))
+        cautions = tuple(told for fit in fits for told in of_runs(fit))
         return cls({fit.peak: fit for fit in fits}, runs[0].quantity, cautions)
 
     @property
@@ -150,7 +149,7 @@ class Law:
         check_horizon(fit, length)
         name = made.name or (schedule if isinstance(schedule, str) else str(made))
         path = LRPath.of_schedule(made, fit.peak, length, most=FINE)
-        cautions = (*self.cautions, *of_schedule(fit, made, path, length))
+        cautions = (*self.cautions, *(f"{name} {told}" for told in of_schedule(fit, made, path, length)))
         return self._forecast(fit, name, path, made, cautions)
 
     def compare(
@@ -223,7 +222,7 @@ class Law:
         check_horizon(fit, done + length)
         path = LRPath.of(seen.lrs, fit.peak)
         path = path.then(float(path.share[-1]), after).decayed(Schedule((fall(length, shape, to=to),)))
-        cautions = (*self.cautions, *of_low_rates(fit, path))
+        cautions = (*self.cautions, *(f"the cooldown {told}" for told in of_low_rates(fit, path)))
         forecast = self._forecast(fit, f"cooldown of {length} steps from step {done}", path, None, cautions)
         moved, second = fit.recent(seen)
         return replace(forecast, loss=forecast.loss * moved, momentum=forecast.momentum * second)
@@ -251,7 +250,8 @@ class Law:
     def gap(self, one: Forecast, other: Forecast) -> tuple[float, float, float]:
         """By how much `one` ends above `other`, and the 90 % interval of that; between peaks their errors are apart."""
         if one.peak_lr == other.peak_lr:
-            return gap_between(one, other, self.fits[one.peak_lr].law.covariance, DISCREPANCY)
+            fit = self.fits[one.peak_lr]
+            return gap_between(one, other, fit.law.covariance, fit.discrepancy)
         difference = one.final - other.final
         away = math.hypot(one.interval()[1] - one.final, other.interval()[1] - other.final)
         return difference, difference - away, difference + away
