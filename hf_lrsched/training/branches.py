@@ -9,6 +9,7 @@ What it does not know: models and data. `BranchPlan.run` is given a function tha
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shlex
 from collections.abc import Callable, Iterable
@@ -24,12 +25,17 @@ from ..schedules.checks import whole
 from ..schedules.lengths import Horizon, Length
 from ..schedules.schedule import Schedule
 from ..schedules.shapes import parse
+from ..schedules.splice import cut
 from .checkpoints import Checkpoints, is_complete, last_complete, write
+from .foreseen import Foreseen, foresee, logged
 from .resume import WORDS, expected_change
 from .together import agreed
 
+logger = logging.getLogger(__name__)
+
 PLAN = "hf_lrsched_plan.json"
 _RESULT = "hf_lrsched_result.json"
+_OUTCOME = ("eval_loss", *vars(Foreseen()))  # of a result: what came of it, and not how it was trained
 
 
 class BranchPlan:
@@ -181,6 +187,9 @@ class BranchPlan:
         Killed at any point and called again with the same `args`, it goes on where it was; with further budgets it takes
         only the steps that are new. The trunk is in ``OUTPUT/trunk``, a budget's branch in ``OUTPUT/branch-BUDGET``.
 
+        Before a branch is trained its held-out loss is predicted (`fit_law`), from the evaluations that the trunk and the
+        branches before it had on their way. No other is made for it: without `args.eval_strategy` nothing is predicted.
+
         Args:
             make_trainer: ``make_trainer(args) -> Trainer``, with a freshly initialised model. Called for the trunk and for
                 each branch, and again when a killed run goes on: the model must be the same at each call.
@@ -199,11 +208,11 @@ class BranchPlan:
         agreed(lambda: self._check_plan(out, args))
         done = agreed(lambda: {budget: self._result(out, budget, args) for budget in self.budgets})
         self._train_trunk(make_trainer, args, out, [self.points[budget] for budget in self.budgets if not done[budget]])
-        branches = []
+        branches: list[Branch] = []
         for budget in self.budgets:
             result = done[budget] or self._train_branch(budget, make_trainer, args, out)
-            folder = str(out / f"branch-{budget}")
-            branches.append(Branch(budget, self.points[budget], self.decays[budget], result["eval_loss"], folder))
+            told = (self.points[budget], self.decays[budget], result["eval_loss"], str(out / f"branch-{budget}"))
+            branches.append(Branch(budget, *told, **vars(Foreseen.read(result))))
         return branches
 
     def _train_trunk(self, make_trainer: Callable[[Any], Any], args: Any, out: Path, points: list[int]) -> None:
@@ -232,6 +241,7 @@ class BranchPlan:
 
     def _train_branch(self, budget: int, make_trainer: Callable[[Any], Any], args: Any, out: Path) -> dict[str, Any]:
         folder = out / f"branch-{budget}"
+        foreseen = agreed(lambda: self._foresee(budget, args, out))
         start = agreed(lambda: last_complete(folder) or str(_point(out, self.points[budget])))
         words = {**self.branch_arguments(budget, out / "trunk"), "resume_from_checkpoint": start}
         trainer = make_trainer(_changed(args, words))
@@ -240,11 +250,23 @@ class BranchPlan:
         metrics = trainer.evaluate() if trainer.eval_dataset is not None else {}
         trainer.save_model(str(folder))
         trainer.save_state()
-        result = {**self._about(budget, args), "eval_loss": metrics.get("eval_loss")}
+        result = {**self._about(budget, args), "eval_loss": metrics.get("eval_loss"), **vars(foreseen)}
         if trainer.is_world_process_zero():
             write(folder / _RESULT, json.dumps(result, indent=1))
         trainer.accelerator.wait_for_everyone()
         return result
+
+    def _foresee(self, budget: int, args: Any, out: Path) -> Foreseen:
+        """What the branch of `budget` is predicted to reach, from the trunk and the branches that are done."""
+        last = max(step for step in self.points.values() if _point(out, step) is not None)
+        trunk = logged(Path(str(_point(out, last))) / "trainer_state.json", cut(self.trunk, last), args.learning_rate)
+        states = {other: out / f"branch-{other}" / "trainer_state.json" for other in self.budgets if other != budget}
+        done = [other for other in states if self._result(out, other, args)]
+        found = foresee(
+            self.branch(budget), trunk, [logged(states[other], self.branch(other), args.learning_rate) for other in done]
+        )
+        logger.info("the branch of %d steps is predicted to end at %s", budget, found)
+        return found
 
     def _take_warmup(self, there: dict[str, Any]) -> None:
         """Where no warm-up was given, that of the plan which is in the folder: other budgets have another default."""
@@ -300,28 +322,45 @@ class BranchPlan:
         return result
 
     def table(self, branches: Iterable[Branch]) -> str:
-        """Budgets and held-out losses, one line a branch.
+        """Budgets and held-out losses, one line a branch; beside them what was predicted before, with its 90 % interval.
 
         >>> print(BranchPlan([100, 200]).table([Branch(100, 80, 20, 3.21, "out/branch-100")]))
         budget  branches at  decay  held-out loss
            100           80     20         3.2100
+        >>> print(BranchPlan([100]).table([Branch(100, 80, 20, 3.21, "out/branch-100", 3.19, (3.1, 3.28))]))
+        budget  branches at  decay  predicted    90 % interval  held-out loss
+           100           80     20     3.1900  3.1000 - 3.2800         3.2100
         """
-        lines = [f"{'budget':>6}  {'branches at':>11}  {'decay':>5}  {'held-out loss':>13}"]
-        for one in branches:
+        listed = list(branches)
+        foreseen = any(one.predicted is not None or one.reason for one in listed)
+        middle = f"  {'predicted':>9}  {'90 % interval':>15}" if foreseen else ""
+        lines = [f"{'budget':>6}  {'branches at':>11}  {'decay':>5}{middle}  {'held-out loss':>13}"]
+        for one in listed:
+            predicted = "-" if one.predicted is None else f"{one.predicted:.4f}"
+            interval = "-" if one.interval is None else f"{one.interval[0]:.4f} - {one.interval[1]:.4f}"
+            middle = f"  {predicted:>9}  {interval:>15}" if foreseen else ""
             loss = "-" if one.loss is None else f"{one.loss:.4f}"
-            lines.append(f"{one.budget:>6}  {one.start:>11}  {one.decay:>5}  {loss:>13}")
-        return "\n".join(lines)
+            lines.append(f"{one.budget:>6}  {one.start:>11}  {one.decay:>5}{middle}  {loss:>13}")
+        reasons = dict.fromkeys(one.reason for one in listed if one.reason)
+        return "\n".join([*lines, *(f"not predicted: {reason}" for reason in reasons)])
 
 
 @dataclass(frozen=True)
 class Branch:
-    """A branch that was trained: its budget, where it left the trunk, its decay (steps), held-out loss and folder."""
+    """A branch that was trained: its budget, where it left the trunk, its decay (steps), held-out loss and folder.
+
+    `predicted` is the held-out loss that was predicted before it was trained, `interval` the 90 % interval of that; None
+    where no law could be fitted, for the `reason` given.
+    """
 
     budget: int
     start: int
     decay: int
     loss: float | None
     folder: str
+    predicted: float | None = None
+    interval: tuple[float, float] | None = None
+    reason: str = ""
 
 
 def _json(file: Path) -> dict[str, Any]:
@@ -333,7 +372,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _same(there: dict[str, Any], about: dict[str, Any], folder: Path) -> None:
-    names = [name for name in {**there, **about} if name != "eval_loss"]
+    names = [name for name in {**there, **about} if name not in _OUTCOME]
     other = [f"{name} {there.get(name)!r}, now {about.get(name)!r}" for name in names if there.get(name) != about.get(name)]
     if other:
         raise ValueError(f"{folder} was trained with {'; '.join(other)}; give the same, or another output_dir")

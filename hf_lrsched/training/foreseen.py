@@ -1,0 +1,85 @@
+"""What a branch of a plan is predicted to reach, before it is trained: `foresee`.
+
+What it does not know: where the logs lie and what is trained (`branches`), and the law (`runs.forecast`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..runs.history import History
+from ..schedules.schedule import Schedule
+
+logger = logging.getLogger(__name__)
+
+_EARLY = 0.1  # of a run: losses that no law is fitted to, at most (`runs.forecast`)
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """A predicted held-out loss with its 90 % interval; where there is none, the reason."""
+
+    predicted: float | None = None
+    interval: tuple[float, float] | None = None
+    reason: str = ""
+
+    @classmethod
+    def read(cls, result: Mapping[str, Any]) -> Foreseen:
+        """What the result of a branch holds; nothing, where it is from before there were forecasts.
+
+        >>> Foreseen.read({"eval_loss": 3.2})
+        Foreseen(predicted=None, interval=None, reason='')
+        """
+        interval = result.get("interval")
+        low_high = None if interval is None else (float(interval[0]), float(interval[1]))
+        return cls(result.get("predicted"), low_high, str(result.get("reason", "")))
+
+
+def foresee(schedule: Schedule, trunk: History, done: Sequence[History]) -> Foreseen:
+    """The held-out loss at the end of `schedule`, from the evaluations of the trunk and of the branches that are done.
+
+    Training losses are never taken for held-out ones: a trunk that was not evaluated tells nothing. It ends no plan.
+
+    >>> from hf_lrsched import wsd
+    >>> foresee(wsd(100), History.of([], total=80, schedule=wsd(80, warmup=10, decay=0)), []).reason
+    'the trunk has 0 evaluations from step 10 on, and a law needs 8; eval_strategy="steps" with eval_steps=8 gives them'
+    """
+    from ..runs.forecast import fit_law
+    from ..runs.forecast.observed import FEWEST
+
+    first = _first(trunk)
+    if (found := _evaluations(trunk)) < FEWEST:
+        every = max(int((trunk.total - first) // FEWEST), 1)
+        has = f"the trunk has {found} evaluation{'s' * (found != 1)} from step {first:.0f} on, and a law needs {FEWEST}"
+        return Foreseen(reason=f'{has}; eval_strategy="steps" with eval_steps={every} gives them')
+    try:
+        law = fit_law([trunk, *(run for run in done if _evaluations(run) >= FEWEST)], loss="eval_loss")
+        forecast = law.predict(schedule)
+    except Exception as error:  # whatever a law does: a forecast is no reason to lose a plan
+        if not isinstance(error, ValueError):  # the law's own refusals
+            logger.warning("no forecast of a branch, as it failed: %s: %s", type(error).__name__, error)
+        return Foreseen(reason=str(error))
+    return Foreseen(forecast.final, forecast.interval())
+
+
+def logged(state: Path, schedule: Schedule, peak: float) -> History:
+    """The run that a ``trainer_state.json`` is of, from its first step on; empty where it cannot be read."""
+    try:
+        log = json.loads(state.read_text("utf-8"))["log_history"]
+    except (OSError, ValueError, KeyError, TypeError):
+        log = []
+    return History.of(log, schedule=schedule, peak=(peak,), total=round(schedule.total), source=state.parent.name)
+
+
+def _first(run: History) -> float:
+    warmup = 0.0 if run.schedule is None else run.schedule.warmup
+    return max(warmup, _EARLY * run.total)
+
+
+def _evaluations(run: History) -> int:
+    return int((run.eval_step >= _first(run)).sum())
