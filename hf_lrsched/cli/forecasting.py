@@ -58,7 +58,7 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
     show_default=True,
     help="Held out, or of training; auto: held out, where every RUN has enough of it.",
 )
-@click.option("--warmup", metavar="LENGTH", help="Of the RUNs, where their logs begin after it.")
+@click.option("--warmup", type=click.IntRange(min=0), help="Steps of it in the RUNs, where their logs begin after it.")
 @click.option("--optimize", is_flag=True, help="Also the best cooldown within what the RUNs had.")
 @click.option(
     "--cooldown-now",
@@ -77,7 +77,7 @@ def forecast(
     steps: int | None,
     peak: float | None,
     loss: str,
-    warmup: str | None,
+    warmup: int | None,
     optimize: bool,
     cooldown: str | None,
     output: Path | None,
@@ -100,12 +100,11 @@ def forecast(
         check_picture(output)
     length = None if cooldown is None else _length(cooldown)
     read = _read(runs)
-    warm = None if warmup is None else value_of(warmup)
     compared, best, ended = None, None, None
     try:
         from ..runs.forecast import fit_law
 
-        law = fit_law(read, loss=loss, warmup=warm)
+        law = fit_law(read, loss=loss, warmup=warmup)
         steps = steps or _longest(read)
         if schedules or optimize or cooldown is None:
             pairs = [_pair(typed, steps, peak, law) for typed in dict.fromkeys(schedules or _USUAL)]
@@ -113,7 +112,7 @@ def forecast(
         if optimize:
             best = law.optimize(steps, peak)
         if length is not None:
-            ended = law.cooldown_now(read[-1], length, warmup=warm)
+            ended = law.cooldown_now(read[-1], length, warmup=warmup)
         if output is not None:
             _draw(law, compared, best, ended, output)
     except _ERRORS as error:
@@ -155,6 +154,7 @@ def _law(law: Law) -> dict[str, Any]:
             "horizon": fit.horizon,
             "lowest_share_of_the_peak": fit.lowest,
             "longest_decay": fit.longest_decay,
+            "misfit": fit.misfit,
             "multi_power": fit.parameters,
             "momentum": dict(zip(MOMENTUM, fit.momentum.theta.tolist(), strict=True)) | {"lambda": fit.momentum.decay},
         }
@@ -212,7 +212,9 @@ def _pair(typed: str, steps: int, peak: float | None, law: Law) -> Any:
             raise click.UsageError(f"{typed}: an argument is NAME=VALUE, as in wsd:decay=0.1,shape=linear")
         words[word.strip().replace("-", "_")] = value_of(text.strip())
     given = [words.pop(word) for word in _PEAK if word in words]
-    own = float(given[0]) if given else peak
+    if any(not isinstance(value, int | float) for value in given) or len(given) > 1:
+        raise click.UsageError(f"{typed}: the peak is one number, as in wsd:learning_rate=3e-4")
+    own = given[0] if given else peak
     whole, more = _THEIRS.get(name, (name, {}))
     run = Horizon(steps, peak=own if own is not None else law.peaks[0] if len(law.peaks) == 1 else None)
     made = build(whole, run, **{**more, **words}).named(typed)

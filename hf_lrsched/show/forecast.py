@@ -125,9 +125,10 @@ def text(law: Law, compared: Comparison | None = None, best: Optimized | None = 
         parts.append(f"{ended.name}, {ended.steps:,} steps in all: {_told(ended)}")
     if best is not None:
         parts.append(_best(best))
-    shown = [*(compared.forecasts if compared else ()), *([ended] if ended else []), *([best.forecast] if best else [])]
-    told = _cautions(law, shown, compared.cautions if compared else ())
-    return "\n\n".join([*parts, *(["\n".join(f"caution: {sentence}" for sentence in told)] if told else [])])
+    told = [*law.cautions, *(compared.cautions if compared else ())]
+    told += [sentence for one in (ended, best.forecast if best else None) if one for sentence in one.cautions]
+    cautions = [f"caution: {sentence}" for sentence in dict.fromkeys(told)]
+    return "\n\n".join([*parts, *(["\n".join(cautions)] if cautions else [])])
 
 
 def _rests_on(law: Law) -> str:
@@ -136,7 +137,8 @@ def _rests_on(law: Law) -> str:
         f"points, up to step {max(run.updates[-1] for run in fit.runs):,.0f})"
         for fit in law.fits.values()
     ]
-    return f"fitted on the {words(law.quantity)} of {', '.join(peaks)}; predictions for that peak, no results"
+    which = "these peaks" if len(peaks) > 1 else "that peak"
+    return f"fitted on the {words(law.quantity)} of {', '.join(peaks)}; predictions for {which}, no results"
 
 
 def _table(compared: Comparison) -> str:
@@ -184,19 +186,6 @@ def _best(best: Optimized) -> str:
     return "\n".join(lines)
 
 
-def _cautions(law: Law, shown: Sequence[Forecast], more: Sequence[str]) -> list[str]:
-    """Each sentence once, behind the names of the forecasts that it is about where it is not about all."""
-    about: dict[str, list[str]] = {}
-    for one in shown:
-        for sentence in one.cautions:
-            about.setdefault(sentence, []).append(one.name)
-    told = [
-        sentence if sentence in law.cautions or len(names) == len(shown) else f"{', '.join(dict.fromkeys(names))}: {sentence}"
-        for sentence, names in about.items()
-    ]
-    return [*told, *(sentence for sentence in more if sentence not in about)]
-
-
 def words(quantity: str) -> str:
     """What people call a quantity of a run.
 
@@ -222,8 +211,8 @@ def _draw_forecast(above: Axes, below: Sequence[Axes], one: Forecast, colour: st
     late = one.step >= _FIRST * one.steps
     for axes in below:
         for low, high, alpha in ((one.low, one.high, 0.16), (one.low50, one.high50, 0.24)):
-            shade = {"color": colour, "alpha": 0.6 * alpha if faint else alpha, "linewidth": 0}
-            axes.fill_between(one.step[late], low[late], high[late], **shade)
+            strength = 0.6 * alpha if faint else alpha
+            axes.fill_between(one.step[late], low[late], high[late], color=colour, alpha=strength, linewidth=0)
         axes.plot(one.step[late], one.loss[late], color=colour, linestyle=style, linewidth=1.6)
 
 
