@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,10 @@ EXACT = 1e-12  # of the peak
 _AT_ONCE = 32  # points of a curve, as every step of it is a source
 
 
-def golden(folder: Path) -> dict[str, Any]:
+def golden(folder: Path, sizes: Sequence[str] = SIZES) -> dict[str, Any]:
     """The authors' five figures of each size by their own coefficients, beside the printed ones."""
     found: dict[str, Any] = {}
-    for size in SIZES:
+    for size in sizes:
         curves = [curve for name, curve in multipower(folder, size).items() if name not in THREE]
         ours = published_metrics([(curve.loss, step_by_step(curve, size)) for curve in curves])
         same = {name: f"{ours[name]:.{len(digits) - 2}f}" == digits for name, digits in PRINTED[size].items()}
