@@ -116,6 +116,7 @@ def test_a_cooldown_alone_compares_nothing(made: dict[str, str]) -> None:
     data = told(made["wsd"], made["open"], "--cooldown-now", "100")
     assert data["forecasts"] == []
     assert data["cooldown_now"]["steps"] == STEPS + 100
+    assert len(told(made["wsd"], made["open"], "--cooldown-now", "100", "--steps", "700")["forecasts"]) == 3
     assert data["cooldown_now"]["final"] == fit_law([made["wsd"], made["open"]]).cooldown_now(made["open"], 100).final
 
 

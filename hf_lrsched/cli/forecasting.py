@@ -86,7 +86,7 @@ def forecast(
     """The final loss under schedules that were not run yet, with its interval, from a law fitted to RUNs: a prediction.
 
     A RUN is what `report` reads: a folder, trainer_state.json, lr_history.jsonl, CSV. One is enough where its learning rate
-    decays; one WSD and one cosine run are advised. Forecast are the peaks that the RUNs had, up to 3 times their length.
+    decays; one WSD and one cosine run are advised. Other peaks than theirs, and more than 3 times their length, are refused.
 
     With --cooldown-now alone no schedules are compared.
 
@@ -105,8 +105,9 @@ def forecast(
         from ..runs.forecast import fit_law
 
         law = fit_law(read, loss=loss, warmup=warmup)
+        alone = length is not None and not (schedules or optimize or steps)
         steps = steps or _longest(read)
-        if schedules or optimize or cooldown is None:
+        if not alone:
             pairs = [_pair(typed, steps, peak, law) for typed in dict.fromkeys(schedules or _USUAL)]
             compared = law.compare(pairs, steps)
         if optimize:

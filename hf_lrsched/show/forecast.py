@@ -38,6 +38,13 @@ def picture(law: Law, forecasts: Sequence[Forecast], file: str | Path | None = N
         forecasts: at least one, of this law.
         file: where the picture goes, by its ending (.png, .svg, .pdf); written beside and moved into place.
 
+    >>> from hf_lrsched import fit_law, wsd
+    >>> lrs = wsd(400).lrs(400, 1e-3)
+    >>> log = [{"step": n, "lr": lrs[n - 1], "eval_loss": 3 + 4 * n**-0.5} for n in range(10, 401, 10)]
+    >>> law = fit_law(History.of(log))
+    >>> [axes.get_ylabel() for axes in picture(law, [law.predict("wsd", 400)]).axes]
+    ['learning rate', 'held-out loss', '']
+
     Raises:
         ValueError: where there is no forecast.
         ModuleNotFoundError: without matplotlib, with the line that installs it.
@@ -77,7 +84,15 @@ def predicted_and_measured(
         history: the run under the schedule that the forecast was for.
         file: where the picture goes, by its ending (.png, .svg, .pdf); written beside and moved into place.
         fitted: runs that the forecast rests on, by name, drawn as grey points.
-        title: what stands above; by default both final losses.
+        title: what stands above; by default both final losses, of which a training loss is the mean of a run's last
+            eightieth.
+
+    >>> from hf_lrsched import fit_law, wsd
+    >>> lrs = wsd(400).lrs(400, 1e-3)
+    >>> log = [{"step": n, "lr": lrs[n - 1], "eval_loss": 3 + 4 * n**-0.5} for n in range(10, 401, 10)]
+    >>> law = fit_law(History.of(log))
+    >>> [axes.get_ylabel() for axes in predicted_and_measured(law.predict("wsd", 400), History.of(log)).axes]
+    ['learning rate', 'held-out loss', 'held-out loss']
 
     Raises:
         ValueError: where the run holds too little of what was predicted, as for `fit_law`.
@@ -117,6 +132,13 @@ def text(law: Law, compared: Comparison | None = None, best: Optimized | None = 
         compared: forecasts of it side by side.
         best: the cooldown that it likes best.
         ended: a run of which a cooldown starts now.
+
+    >>> from hf_lrsched import fit_law, wsd
+    >>> lrs = wsd(400).lrs(400, 1e-3)
+    >>> log = [{"step": n, "lr": lrs[n - 1], "eval_loss": 3 + 4 * n**-0.5} for n in range(10, 401, 10)]
+    >>> law = fit_law(History.of(log))
+    >>> print(text(law, law.compare(["wsd"], 400)).splitlines()[0])
+    fitted on the held-out loss of 1 run at a peak of 0.001 (37 points, up to step 400); predictions for that peak, no results
     """
     parts = [_rests_on(law)]
     if compared is not None:
