@@ -258,14 +258,15 @@ class BranchPlan:
 
     def _foresee(self, budget: int, args: Any, out: Path) -> Foreseen:
         """What the branch of `budget` is predicted to reach, from the trunk and the branches that are done."""
-        last = max(step for step in self.points.values() if _point(out, step) is not None)
-        trunk = logged(Path(str(_point(out, last))) / "trainer_state.json", cut(self.trunk, last), args.learning_rate)
-        states = {other: out / f"branch-{other}" / "trainer_state.json" for other in self.budgets if other != budget}
-        done = [other for other in states if self._result(out, other, args)]
-        found = foresee(
-            self.branch(budget), trunk, [logged(states[other], self.branch(other), args.learning_rate) for other in done]
-        )
-        logger.info("the branch of %d steps is predicted to end at %s", budget, found)
+        peak, last = args.learning_rate, max(step for step in self.points.values() if _point(out, step))
+        state = Path(str(_point(out, last))) / "trainer_state.json"
+        trunk, before = (logged(state, cut(self.trunk, step), peak) for step in (last, self.points[budget]))
+        done = [other for other in self.budgets if other != budget and self._result(out, other, args)]
+        states = {other: out / f"branch-{other}" / "trainer_state.json" for other in done}
+        runs = [logged(state, self.branch(other), peak) for other, state in states.items()]
+        found = foresee(self.branch(budget), trunk, runs, before=before, shape=self.shape)
+        if found.predicted is not None:
+            logger.info("the branch of %d steps is predicted to end at %.4f", budget, found.predicted)
         return found
 
     def _take_warmup(self, there: dict[str, Any]) -> None:

@@ -249,8 +249,11 @@ class LRForecast(Listener):
             "it would end %.4f lower (90 %%: %.4f to %.4f)",
             *(step, now.steps - step, now.final, low, high, *gain),
         )
-        if self._trainer is not None:
-            trackers.report(self._trainer, scalars)
+        try:
+            if self._trainer is not None:
+                trackers.report(self._trainer, scalars)
+        except Exception as error:  # whatever a tracker raises: a word to it is no reason to lose a forecast
+            self._say(f"a tracker could not be told the forecast: {error}")
 
     def _say(self, text: str, level: int = logging.WARNING) -> None:
         """Once until there is a forecast."""
@@ -272,7 +275,7 @@ class Seen:
     def __init__(self, most: int = _MOST) -> None:
         self.width, self._most = 1, most
         self._rows: dict[int, list[float]] = {}  # by stretch: its last step, sum of losses, steps, LR of the last one
-        self.peak, self.since, self.flat, self.fell = 0.0, 0, 0, False
+        self.peak, self.since, self.flat, self.fell = -1.0, 0, 0, False
 
     @property
     def at_peak(self) -> bool:

@@ -10,10 +10,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..runs.history import History
 from ..schedules.schedule import Schedule
+
+if TYPE_CHECKING:
+    from ..runs.forecast import Forecast, Law
 
 logger = logging.getLogger(__name__)
 
@@ -40,13 +43,21 @@ class Foreseen:
         return cls(result.get("predicted"), low_high, str(result.get("reason", "")))
 
 
-def foresee(schedule: Schedule, trunk: History, done: Sequence[History]) -> Foreseen:
-    """The held-out loss at the end of `schedule`, from the evaluations of the trunk and of the branches that are done.
+def foresee(schedule: Schedule, trunk: History, done: Sequence[History], *, before: History, shape: str) -> Foreseen:
+    """The held-out loss at the end of a branch, from the evaluations of the trunk and of the branches that are done.
 
     Training losses are never taken for held-out ones: a trunk that was not evaluated tells nothing. It ends no plan.
 
+    Args:
+        schedule: of the branch, from step 0 on.
+        trunk: all that is known of it, also from behind the branch point.
+        done: the branches that are done, each from step 0 on.
+        before: the trunk up to the branch point; the forecast begins at its last losses, where it has enough of them.
+        shape: of the branch's decay.
+
     >>> from hf_lrsched import wsd
-    >>> foresee(wsd(100), History.of([], total=80, schedule=wsd(80, warmup=10, decay=0)), []).reason
+    >>> trunk = History.of([], total=80, schedule=wsd(80, warmup=10, decay=0))
+    >>> foresee(wsd(100), trunk, [], before=trunk, shape="1-sqrt").reason
     'the trunk has 0 evaluations from step 10 on, and a law needs 8; eval_strategy="steps" with eval_steps=8 gives them'
     """
     from ..runs.forecast import fit_law
@@ -59,7 +70,7 @@ def foresee(schedule: Schedule, trunk: History, done: Sequence[History]) -> Fore
         return Foreseen(reason=f'{has}; eval_strategy="steps" with eval_steps={every} gives them')
     try:
         law = fit_law([trunk, *(run for run in done if _evaluations(run) >= FEWEST)], loss="eval_loss")
-        forecast = law.predict(schedule)
+        forecast = law.predict(schedule) if _evaluations(before) < FEWEST else _cooled(law, before, schedule, shape)
     except Exception as error:  # whatever a law does: a forecast is no reason to lose a plan
         if not isinstance(error, ValueError):  # the law's own refusals
             logger.warning("no forecast of a branch, as it failed: %s: %s", type(error).__name__, error)
@@ -67,10 +78,19 @@ def foresee(schedule: Schedule, trunk: History, done: Sequence[History]) -> Fore
     return Foreseen(forecast.final, forecast.interval())
 
 
+def _cooled(law: Law, before: History, schedule: Schedule, shape: str) -> Forecast:
+    """The end of `schedule`, whose decay begins where `before` ends."""
+    peak, steps = before.peak[0], round(schedule.total) - before.total
+    logged_until = int(max([*before.step[-1:], *before.eval_step[-1:]]))
+    to = schedule.lr(schedule.total, peak) / peak
+    return law.cooldown_now(before, steps, shape=shape, to=to, after=before.total - logged_until)
+
+
 def logged(state: Path, schedule: Schedule, peak: float) -> History:
-    """The run that a ``trainer_state.json`` is of, from its first step on; empty where it cannot be read."""
+    """The run that a ``trainer_state.json`` is of, from step 0 to the end of `schedule`; empty where it cannot be read."""
     try:
         log = json.loads(state.read_text("utf-8"))["log_history"]
+        log = [line for line in log if line["step"] <= schedule.total]
     except (OSError, ValueError, KeyError, TypeError):
         log = []
     return History.of(log, schedule=schedule, peak=(peak,), total=round(schedule.total), source=state.parent.name)

@@ -16,11 +16,13 @@ from typing import Any
 
 import torch
 
-from hf_lrsched import Checkpoints, CooldownCallback, LRPreflight, LRRecorder, LRWatch, find_lr, read_history
+from hf_lrsched import Checkpoints, CooldownCallback, LRForecast, LRPreflight, LRRecorder, LRWatch, find_lr, read_history
 from hf_lrsched import train as rescued
 
 from .forked import in_two
 from .running import At, arguments, lrs, running
+from .test_forecast import reader
+from .test_forecast import steps as forecast_at
 from .test_rescue import by, regression
 from .test_trainer import weights
 from .test_watch import Bad, Huge
@@ -95,7 +97,17 @@ def preflight(case: str, rank: int, folder: Path) -> None:
     (folder / f"{case}-{rank}.json").write_text(json.dumps(said))
 
 
+def forecast(case: str, rank: int, folder: Path) -> None:
+    """A stable run, of which each process says at which steps it has forecast a cooldown."""
+    words = {"max_steps": 100, "lr_scheduler_type": "wsd", "lr_scheduler_kwargs": {"warmup": 4, "decay": 0}}
+    made = reader(folder / case, LRForecast(every=50), **words, eval_strategy="no")
+    made.train()
+    (folder / f"{case}-{rank}.json").write_text(json.dumps(forecast_at(made)))
+
+
 def train(case: str, rank: int, folder: Path) -> None:
+    if case == "forecast":
+        return forecast(case, rank, folder)
     if case == "preflight":
         return preflight(case, rank, folder)
     if case == "found":

@@ -1,0 +1,330 @@
+"""What `LRForecast` says of a cooldown, beside the cooldown that is then trained, on a small model of real text."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from pathlib import Path
+from pydoc_data.topics import topics
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from transformers import Trainer, TrainerCallback
+from transformers.integrations import integration_utils
+
+from hf_lrsched import Checkpoints, CooldownCallback, History, LRForecast, LRRecorder, last_complete, read_history
+from hf_lrsched.runs import forecast as library
+from hf_lrsched.training.forecast import Seen
+
+from .running import At, arguments, die, equal, killed, said, two_processes
+from .test_trainer import weights
+
+WINDOW, CONTEXT = 32, 4
+HIGH = 0.02
+EVERY = 20  # steps between two evaluations
+STARTS = 300  # where the cooldown of `cooled` does
+
+
+class Bytes(nn.Module):
+    """The next byte of a text from the four before it; 15,000 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding = nn.Embedding(128, 16)
+        self.hidden, self.head = nn.Linear(16 * CONTEXT, 64), nn.Linear(64, 128)
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        embedded = self.embedding(x)
+        before = [embedded[:, i : i + WINDOW - CONTEXT] for i in range(CONTEXT)]
+        logits = self.head(torch.relu(self.hidden(torch.cat(before, -1))))
+        return {"loss": nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, CONTEXT:].flatten())}
+
+
+@cache
+def windows(first: int, last: int) -> list[dict[str, torch.Tensor]]:
+    """Of Python's own documentation."""
+    text = "".join(topics[name] for name in sorted(topics)).encode("ascii", "replace")[first:last]
+    rows = torch.tensor(list(text))[: len(text) // WINDOW * WINDOW].view(-1, WINDOW)
+    return [{"x": row, "labels": row} for row in rows]
+
+
+def reader(folder: Path, *callbacks: TrainerCallback, **given: Any) -> Any:
+    """A Trainer of a run that stays at its peak, for the time being."""
+    plain: dict[str, Any] = {"learning_rate": HIGH, "max_steps": STARTS, "per_device_train_batch_size": 16}
+    plain |= {"lr_scheduler_type": "wsd", "lr_scheduler_kwargs": {"warmup": 20, "decay": 0}}
+    plain |= {"eval_strategy": "steps", "eval_steps": EVERY, "logging_steps": 10, "per_device_eval_batch_size": 500}
+    made: Any = Trainer(
+        model=Bytes(),
+        args=arguments(folder, **{**plain, **given}),
+        train_dataset=windows(0, 300_000),
+        eval_dataset=windows(300_000, 316_000),
+        callbacks=list(callbacks),
+    )
+    return made
+
+
+def told(made: Any) -> list[dict[str, Any]]:
+    return [line for line in made.state.log_history if "cooldown_loss" in line]
+
+
+def steps(made: Any) -> list[int]:
+    return [line["step"] for line in told(made)]
+
+
+def held_out(made: Any) -> dict[int, float]:
+    return {line["step"]: line["eval_loss"] for line in made.state.log_history if "eval_loss" in line}
+
+
+# What is said, and what then happens
+
+
+@pytest.fixture(scope="module")
+def cooled(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A run that was cooled down at step 300, and evaluated at its end."""
+    folder = tmp_path_factory.mktemp("cooled")
+    made = reader(folder, LRRecorder(), CooldownCallback(at=STARTS), LRForecast(), max_steps=10**9)
+    made.train()
+    return made
+
+
+def test_the_cooldown_that_is_then_trained_ends_within_the_band(cooled: Any) -> None:
+    last, losses = told(cooled)[-1], held_out(cooled)
+    end = max(losses)
+    assert (last["step"], last["cooldown_end"], end, last["cooldown_of"]) == (STARTS, 375, 375, "eval_loss")
+    assert last["cooldown_loss_low"] < losses[end] < last["cooldown_loss_high"]
+    # It fell by more than the forecast was off by: to say that nothing happens would have been worse.
+    assert abs(last["cooldown_loss"] - losses[end]) < losses[STARTS] - losses[end]
+
+
+def test_every_evaluation_behind_the_eighth_has_a_forecast_until_the_cooldown(cooled: Any) -> None:
+    assert steps(cooled) == list(range(160, STARTS + 1, EVERY))  # none before, as a law needs 8 behind the warm-up
+    gains = [line["cooldown_gain"] for line in told(cooled)]
+    assert all(line["cooldown_gain_low"] < line["cooldown_gain"] < line["cooldown_gain_high"] for line in told(cooled))
+    assert 0 < gains[-1] < gains[0]
+    assert [line["cooldown_end"] for line in told(cooled)] == [round(step * 1.25) for step in steps(cooled)]
+
+
+def test_with_an_earlier_run_the_band_is_narrower_and_there_from_the_beginning(cooled: Any, tmp_path: Path) -> None:
+    words = {"seed": 7, "max_steps": 10**9}
+    alone = LRForecast()
+    made = reader(tmp_path, CooldownCallback(at=400), LRForecast([cooled.args.output_dir]), alone, **words)
+    made.train()
+    by_both = [line for line in told(made) if line["step"] == 400]
+    assert len(by_both) == 2  # one of each of the callbacks
+    low, high = (by_both[0][f"cooldown_loss_{edge}"] for edge in ("low", "high"))
+    assert alone.forecast is not None
+    assert high - low < 0.6 * np.diff(alone.forecast.interval()).item()
+    assert low < held_out(made)[500] < high
+    assert steps(made)[0] == 2 * EVERY  # the first evaluation behind the warm-up
+
+
+def test_the_run_itself_is_left_as_it_is(cooled: Any, tmp_path: Path) -> None:
+    made = reader(tmp_path, CooldownCallback(at=STARTS), max_steps=10**9)
+    made.train()
+    assert held_out(made) == held_out(cooled)
+    assert equal(weights(made), weights(cooled))
+
+
+# Which loss, and when
+
+
+def test_training_losses_are_those_of_every_step_whatever_is_logged(tmp_path: Path) -> None:
+    found = {}
+    for logging_steps in (1, 1000):
+        words = {"eval_strategy": "no", "logging_steps": logging_steps, "max_steps": 200}
+        made = reader(tmp_path / str(logging_steps), LRForecast(every=50), **words)
+        made.train()
+        found[logging_steps] = told(made)
+        assert {line["cooldown_of"] for line in told(made)} == {"loss"}
+        assert steps(made) == [50, 100, 150, 200]
+    assert [line["cooldown_loss"] for line in found[1]] == [line["cooldown_loss"] for line in found[1000]]
+
+
+def test_every_so_many_steps_it_waits_for_the_evaluation_of_that_step(tmp_path: Path) -> None:
+    made = reader(tmp_path, LRForecast(every=50), max_steps=210)
+    made.train()
+    assert steps(made) == [200]  # 8 evaluations behind the warm-up and the first tenth are there from step 160 on
+    log = made.state.log_history
+    assert next(i for i, line in enumerate(log) if line.get("step") == 200 and "eval_loss" in line) < log.index(told(made)[0])
+
+
+def test_held_out_and_training_losses_are_never_mixed(tmp_path: Path) -> None:
+    lines = [{"step": i, "loss": 3 - i / 100, "learning_rate": HIGH} for i in range(1, 100)]
+    made = reader(tmp_path, LRForecast(History.of(lines)), max_steps=60)  # it was never evaluated, though this one is
+    made.train()
+    assert {line["cooldown_of"] for line in told(made)} == {"loss"}
+
+
+def test_the_length_and_the_shape_are_those_of_the_runs_own_cooldown(tmp_path: Path) -> None:
+    own, other = LRForecast(), LRForecast(steps=50, shape="linear")
+    made = reader(tmp_path, CooldownCallback("10%", shape="linear", to=0.1, at=200), own, other, max_steps=10**9)
+    made.train()
+    assert own.forecast is not None
+    assert other.forecast is not None
+    assert (own.forecast.steps, other.forecast.steps) == (222, 250)
+    assert own.forecast.lr[-1] == pytest.approx(HIGH * (0.1 + 0.9 / 22), rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["constant", "constant_with_warmup"])
+def test_a_constant_schedule_of_transformers_is_a_stable_run(name: str, tmp_path: Path) -> None:
+    words = {"lr_scheduler_type": name, "lr_scheduler_kwargs": None, "warmup_steps": 20 if "with" in name else 0}
+    made = reader(tmp_path, LRForecast(), max_steps=220, **words)
+    made.train()
+    assert steps(made)[-1] == 220
+
+
+# Where there is nothing to say
+
+
+def test_a_schedule_that_falls_from_the_beginning_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = reader(tmp_path, LRForecast(), lr_scheduler_type="warmup_cosine", lr_scheduler_kwargs={"warmup": 10})
+    made.train()
+    assert told(made) == []
+    assert said(caplog) == [
+        "no forecast from now on, as the learning rate has left its peak: LRForecast is for what is before"
+    ]
+
+
+def test_before_its_own_decay_wsd_is_a_stable_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "hf_lrsched"):
+        made = reader(tmp_path, LRForecast(), max_steps=250, lr_scheduler_kwargs={"warmup": 20, "decay": 50})
+        made.train()
+    assert steps(made) == [160, 180, 200]
+    assert [line for line in said(caplog, "INFO") if "left its peak" in line] == [
+        "no forecast from now on, as the learning rate has left its peak: LRForecast is for what is before"
+    ]
+
+
+def test_too_few_losses_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = reader(tmp_path, LRForecast(), max_steps=120)
+    made.train()
+    [line] = said(caplog)
+    assert line.startswith("no forecast at step 40: this run has 2 held-out losses")
+    assert "a law needs 8 or more" in line
+    assert made.state.global_step == 120
+
+
+def test_without_evaluations_and_every_it_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    reader(tmp_path, LRForecast(), eval_strategy="no", max_steps=30).train()
+    assert said(caplog) == [
+        "LRForecast speaks at evaluations, and eval_strategy is 'no'; set it, or give LRForecast(every=...)"
+    ]
+
+
+def test_a_law_that_fails_ends_no_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*runs: Any, **words: Any) -> Any:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(library, "fit_law", fails)
+    made = reader(tmp_path, LRForecast(), max_steps=100)
+    made.train()
+    assert made.state.global_step == 100
+    assert said(caplog) == ["no forecast from now on, as one failed: ZeroDivisionError: division by zero"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ({"every": 0}, "every=0 must be 1 step or more"),
+        ({"loss": "train"}, "loss='train' must be one of auto, eval_loss, loss"),
+        ({"steps": 0}, "steps=0: a cooldown takes 1 step or more"),
+        ({"shape": "lienar"}, "lienar"),
+    ],
+)
+def test_refusals(words: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        LRForecast(**words)
+
+
+def test_an_earlier_run_that_is_not_there_is_refused_before_training(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no file or folder"):
+        LRForecast([tmp_path / "earlier"])
+
+
+# Stopping and going on; who is told
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("of", ["eval_loss", "loss"])
+def test_a_run_that_is_resumed_is_told_what_one_that_never_stopped_is(recorded: bool, of: Any, tmp_path: Path) -> None:
+    others = [Checkpoints(), *([LRRecorder(every=7)] if recorded else [])]
+    words = {"save_strategy": "steps", "save_steps": 30, "max_steps": 260, "logging_steps": 1}
+    whole = reader(tmp_path / "whole", *others, LRForecast(loss=of), **words)
+    whole.train()
+    stopped = reader(tmp_path / "run", *others, LRForecast(loss=of), At(223, die), **words)
+    killed(stopped.train)
+    again = reader(tmp_path / "run", *others, LRForecast(loss=of), **words)
+    again.train(resume_from_checkpoint=last_complete(tmp_path / "run"))
+    assert again.state.global_step == 260
+    assert steps(again) == steps(whole)
+    for one, other in zip(told(again), told(whole), strict=True):
+        # Trainer logs five digits of a loss, and the recorder eight.
+        assert one["cooldown_loss"] == pytest.approx(other["cooldown_loss"], rel=1e-6 if recorded else 1e-3)
+
+
+def test_the_trackers_are_told_and_one_that_fails_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[dict[str, Any]] = []
+
+    class Tracker(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if "cooldown_loss" in kwargs["logs"]:
+                sent.append(kwargs["logs"])
+                if len(sent) == 2:
+                    raise RuntimeError("no route")
+
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "wandb", Tracker)
+    made = reader(tmp_path, LRForecast(), report_to=["wandb"], max_steps=220)
+    made.train()
+    assert [one["cooldown_loss"] for one in sent] == [line["cooldown_loss"] for line in told(made)]
+    assert all(isinstance(value, float) for one in sent for value in one.values())
+    assert said(caplog)[1:] == ["a tracker could not be told the forecast: no route"]
+
+
+def test_the_file_of_the_run_is_read_as_before(cooled: Any) -> None:
+    history, log = read_history(cooled.args.output_dir), History.of(cooled.state.log_history)
+    assert [event.kind for event in log.events] == ["cooldown"]
+    assert history.step.tolist() == list(range(1, 376))
+    assert log.eval_step.tolist() == history.eval_step.tolist()
+
+
+def test_of_two_processes_the_first_one_forecasts_and_none_waits(tmp_path: Path) -> None:
+    two_processes(tmp_path, "forecast")
+    one, other = (tmp_path / f"forecast-{rank}.json" for rank in (0, 1))
+    assert one.read_text() == "[50, 100]"
+    assert other.read_text() == "[]"
+
+
+# What is kept of a run
+
+
+@given(losses=st.lists(st.floats(-10, 10), min_size=1, max_size=60), most=st.integers(2, 10))
+def test_stretches_are_means_and_never_more_than_so_many(losses: list[float], most: int) -> None:
+    seen = Seen(most)
+    for step, loss in enumerate(losses, start=1):
+        seen.add(step, loss, HIGH)
+    lines = seen.lines()
+    assert len(lines) <= most
+    firsts = list(range(0, len(losses), seen.width))
+    assert [line["loss"] for line in lines] == pytest.approx([np.mean(losses[i : i + seen.width]) for i in firsts], abs=1e-9)
+    assert [line["step"] for line in lines] == [min(i + seen.width, len(losses)) for i in firsts]
+
+
+def test_a_peak_is_left_only_by_a_fall() -> None:
+    seen = Seen()
+    for step, lr in enumerate([0.0, 0.5, 1.0], start=1):
+        seen.add(step, 1.0, lr)
+        assert not seen.at_peak
+    seen.add(4, 1.0, 1.0 + 1e-8)
+    assert (seen.at_peak, seen.fell, seen.since) == (True, False, 3)
+    seen.add(5, 1.0, 0.99)
+    assert seen.fell
