@@ -112,6 +112,16 @@ def test_a_picture_is_written_and_named(name: str, made: dict[str, str], tmp_pat
     assert (tmp_path / name).stat().st_size > 1000
 
 
+@pytest.mark.parametrize("steps", ["1", "2", "9"])
+def test_runs_of_next_to_no_steps_are_drawn_and_called_what_they_are(
+    steps: str, made: dict[str, str], tmp_path: Path
+) -> None:
+    done = call(made["wsd"], "--steps", steps, "-o", str(tmp_path / "a.png"))
+    assert done.exit_code == 0, done.output
+    assert "before or soon after the first loss that was fitted" in done.output
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
 def test_a_cooldown_alone_compares_nothing(made: dict[str, str]) -> None:
     data = told(made["wsd"], made["open"], "--cooldown-now", "100")
     assert data["forecasts"] == []
@@ -173,6 +183,7 @@ def test_files_of_any_kind_are_runs_and_their_warm_up_can_be_said(made: dict[str
         (("WSD", "--schedule", "no.json"), 1, "there is no file no.json"),
         (("WSD", "--loss", "loss"), 1, "training losses"),
         (("WSD", "--cooldown-now", "ages"), 2, "a length is steps (500) or a share of the run (10%)"),
+        (("WSD", "--cooldown-now", "0"), 2, "a length is steps (500) or a share of the run (10%)"),
         (("--cooldown-now", "WSD"), 2, "Missing argument"),
         (("OPEN", "--optimize"), 1, "no run at 0.001 decays"),
         (("WSD", "-o", "a.gif"), 1, "a.gif: the ending says what is written; give one of .png, .svg, .pdf"),

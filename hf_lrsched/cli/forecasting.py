@@ -225,7 +225,7 @@ def _pair(typed: str, steps: int, peak: float | None, law: Law) -> Any:
 def _length(text: str) -> Any:
     """The length of a cooldown, refused where it is the next RUN."""
     found = value_of(text)
-    if isinstance(found, str) and not re.fullmatch(r"\s*[\d.]+\s*%\s*", found):
+    if not re.fullmatch(r"\s*[\d.]+\s*%\s*", text) and not (isinstance(found, int | float) and found > 0):
         raise click.UsageError(
             f"--cooldown-now {text}: a length is steps (500) or a share of the run (10%); write the RUNs before it"
         )
