@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from forecast_data import SIZES, Curve, Split, first_splits, second_lab, second_splits
+from forecast_data import SIZES, Curve, Split, first_splits, second_lab, second_splits, shape_of
 from forecast_ours import Said, ask, embedded, fitted, forced, halved, noisy, predicted, thinned
 from forecast_peers import PEERS
 from forecast_proof import formulas, golden, logged_rates
@@ -135,9 +135,23 @@ def calibration(said: Mapping[str, Said]) -> dict[str, Any]:
     whole = [pair for pairs in pools.values() for pair in pairs]
     public = [pair for pair in whole if pair.source != "embedded Llama"]
     single = [pair for pair in whole if "+" not in pair.fit]
+    pools |= {"124M, peaks to 1e-3": [p for p in whole if p.source.startswith("124M") and not p.source.endswith(" 0.002")]}
     pools |= {"both laboratories": public, "one run": single, "two or three runs": [p for p in whole if "+" in p.fit]}
     pools["all"] = whole
     return {name: {**score(pairs), "stretch": reliability(pairs)} for name, pairs in pools.items() if pairs}
+
+
+def repeats(folder: Path | None) -> dict[str, list[float]]:
+    """By how much the last losses of two runs of one setting differ: less than that no forecast can be off by."""
+    found: dict[str, list[float]] = {}
+    if folder is not None:
+        same: dict[tuple[str, int, float], list[float]] = defaultdict(list)
+        for curve in second_lab(folder):
+            same[shape_of(curve), curve.steps, curve.peak].append(curve.final)
+        found["124M, nothing changed"] = [abs(two[0] - two[1]) for two in same.values() if len(two) == 2]
+    runs = histories() if PACKED.is_file() else {}
+    seeds = [abs(run.eval_loss[-1] - runs[name.split("/")[0]].eval_loss[-1]) for name, run in runs.items() if "/" in name]
+    return found | ({"embedded Llama, another seed": [float(one) for one in seeds]} if seeds else {})
 
 
 def robustness(folder: Path) -> dict[str, Any]:
@@ -195,6 +209,7 @@ def measure(folder: Path | None) -> dict[str, Any]:
         told["across peaks"] = across_peaks(folder)
     told["peers"] = {name: peers(splits[name], said[name]) for name in splits}
     told["calibration"] = calibration(said)
+    told["repeats"] = repeats(folder)
     if folder is not None:
         told["robustness"] = robustness(folder)
         told["goals"] = goals(said)

@@ -242,18 +242,25 @@ def first_splits(folder: Path) -> list[Split]:
 
 
 def second_splits(folder: Path) -> list[Split]:
-    """At each peak: 15k steps, one run and WSD + cosine, and 25k steps, WSD20 + cosine, without the repeats of those."""
+    """At each peak: 15k steps, one run and WSD + cosine, and 25k steps, WSD20 + cosine; not asked for repeats of those.
+
+    Runs of which little is the cooldown, a tenth or a fifth, are a group of their own: they tell least.
+    """
     found = []
     for peak in sorted({curve.peak for curve in second_lab(folder)}):
         curves = [curve for curve in second_lab(folder) if curve.peak == peak]
         short = _unrepeated(curve for curve in curves if curve.steps == 15000)
         wsds, cosines = ([one for one in short if (one.entry == "wsd") is kind] for kind in (True, False))
         long = {shape_of(curve): curve for curve in _unrepeated(curve for curve in curves if curve.steps == 25000)}
-        chosen = [("15k, one run", (curve,)) for curve in short]
+        chosen = [(_alone(curve), (curve,)) for curve in short]
         chosen += [("15k, WSD + cosine", (one, other)) for one in wsds for other in cosines]
         chosen += [(f"25k, WSD20 + {end}", (long["wsd20"], long[end])) for end in ("cos10", "cos0")]
         found += [_second_split(peak, group, fitted, curves) for group, fitted in chosen]
     return found
+
+
+def _alone(curve: Curve) -> str:
+    return "15k, one short cooldown" if shape_of(curve) in ("wsd10", "wsd20") else "15k, one run"
 
 
 def _unrepeated(curves: Iterable[Curve]) -> list[Curve]:

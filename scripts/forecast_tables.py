@@ -101,6 +101,14 @@ def _calibration_lines(_: str, found: dict[str, Any]) -> list[str]:
     return lines + table((*head, "stretch"), rows)
 
 
+def _repeat_lines(_: str, found: dict[str, list[float]]) -> list[str]:
+    rows = [[name, str(len(some)), f"{sum(some) / len(some):.4f}", f"{max(some):.4f}"] for name, some in found.items()]
+    return [
+        "\n### What a repeat of a run costs: the difference of the last losses\n",
+        *table(("runs", "n", "mean", "most"), rows),
+    ]
+
+
 def _robust_lines(_: str, found: dict[str, Any]) -> list[str]:
     return [
         "\n### Fitted to less, or to worse: WSD + cosine, all three sizes\n",
@@ -118,6 +126,7 @@ _TELL: dict[str, Callable[[str, Any], list[str]]] = {
     "across peaks": _across_lines,
     "peers": _peer_lines,
     "calibration": _calibration_lines,
+    "repeats": _repeat_lines,
     "robustness": _robust_lines,
     "goals": _goal_lines,
 }

@@ -313,6 +313,28 @@ def test_all_curves_are_whole() -> None:
 
 
 @public
+def test_nothing_that_was_fitted_is_asked_for() -> None:
+    data = script("forecast_data")
+    splits = [*data.first_splits(DATA), *data.second_splits(DATA)]
+    assert len({split.name for split in splits}) == len(splits) == 64
+    for split in splits:
+        seen = {(data.shape_of(one), one.steps, one.peak) for one in split.fitted}
+        assert not seen & {(data.shape_of(one), one.steps, one.peak) for one in split.unseen}
+        assert len({one.peak for one in (*split.fitted, *split.unseen)}) == 1
+    assert {split.group for split in splits if len(split.fitted) == 1 and split.fitted[0].source == "124M"} == {
+        "15k, one run",
+        "15k, one short cooldown",
+    }
+
+
+@public
+def test_four_settings_were_run_twice() -> None:
+    found = script("bench_forecast").repeats(DATA)["124M, nothing changed"]
+    assert len(found) == 4
+    assert 0 < max(found) < 0.003  # README of the data: gaps below mean nothing
+
+
+@public
 @pytest.mark.parametrize("size", ["25M", "100M"])
 def test_a_wsd_and_a_cosine_run_tell_the_others(size: str) -> None:
     splits = [one for one in script("forecast_data").first_splits(DATA) if (one.source, one.group) == (size, "WSD + cosine")]
