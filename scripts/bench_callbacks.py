@@ -4,7 +4,7 @@
 
 A step is the events that Trainer sends for one update, with a log every 10; medians of 7 rounds in one process. The goal for
 all together is 150 microseconds. Drawing is not among it: `LRPlot` gives it a hundredth of the time, whatever it takes, and
-what it takes is told by itself.
+what it takes is told by itself. Nor is the fit of a forecast, which comes with an evaluation.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from hf_lrsched import (
     CooldownCallback,
     CycleSnapshots,
     LRCard,
+    LRForecast,
     LRPlot,
     LRRecorder,
     LRWatch,
@@ -51,6 +52,7 @@ MADE: dict[str, Callable[[], TrainerCallback]] = {
     "LRWatch": lambda: LRWatch(on_divergence="stop"),
     "LRPlot": lambda: LRPlot(),
     "LRCard": lambda: LRCard(),
+    "LRForecast": lambda: LRForecast(every=10**9),
 }
 
 
