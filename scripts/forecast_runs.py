@@ -1,7 +1,7 @@
 """Real trainings that forecasts are judged on: the embedded small Llama under eleven shapes at one peak LR, and longer runs.
 
     python scripts/forecast_runs.py lr FOLDER       held-out losses over peaks: how PEAK was chosen
-    python scripts/forecast_runs.py train FOLDER    trains those that FOLDER lacks: about 20 minutes on one core
+    python scripts/forecast_runs.py train FOLDER    trains those that FOLDER lacks: about 25 minutes on one core
     python scripts/forecast_runs.py pack FOLDER     writes forecast_runs.json.gz from them
     python scripts/forecast_runs.py look            the held-out loss at the end of each
 
