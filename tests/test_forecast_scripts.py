@@ -62,7 +62,6 @@ def test_a_run_that_leaves_the_stable_one_shares_its_beginning() -> None:
         assert both[0] == both[1], name
 
 
-@pytest.mark.filterwarnings("ignore:.*pin_memory.*")
 def test_the_script_trains_and_a_run_from_a_checkpoint_is_the_whole_run(tmp_path: Path) -> None:
     script = runs()
     bench = script.Bench(tmp_path, blocks=8, documents=20)
