@@ -108,10 +108,10 @@ class LRForecast(Listener):
         """Takes up what the run has been so far, and says where no forecast can come."""
         super().on_train_begin(args, state, control, **kwargs)
         callbacks = [] if self._trainer is None else self._trainer.callback_handler.callbacks
-        self._own = next((one for one in callbacks if isinstance(one, CooldownCallback)), self._own)
+        self._own = next((one for one in callbacks if isinstance(one, CooldownCallback)), CooldownCallback())
         self._args, self._state, self._scheduler = args, state, kwargs["lr_scheduler"]
         self._trains, self._due, self._over, self._silent = True, False, False, ""
-        self._seen = Seen()
+        self._seen, self.forecast = Seen(), None
         if not state.is_world_process_zero:
             return
         evaluates = _evaluates(args) and not isinstance(getattr(self._trainer, "eval_dataset", None), dict)
@@ -174,11 +174,9 @@ class LRForecast(Listener):
         if not self._state.is_world_process_zero or self._over or not self._seen.at_peak:
             return
         if self._seen.fell:
-            self._over = True
-            early = logging.INFO if self.forecast else logging.WARNING
-            self._say(
-                "no forecast from now on, as the learning rate has left its peak: LRForecast is for what is before", early
-            )
+            self._over, self._silent = True, ""
+            text = "no forecast from now on, as the learning rate has left its peak: LRForecast is for what is before"
+            self._say(text, logging.INFO if self.forecast else logging.WARNING)
             return
         try:
             self._log(*self._forecasts())
@@ -236,7 +234,7 @@ class LRForecast(Listener):
         return cut(self._scheduler.planned, at) >> hold(step - at + after, at=high) >> cooldown
 
     def _log(self, now: Forecast, gain: tuple[float, float, float]) -> None:
-        self.forecast, self._silent = now, ""
+        first, self.forecast, self._silent = self.forecast is None, now, ""
         low, high = now.interval()
         scalars = {"cooldown_loss": now.final, "cooldown_loss_low": low, "cooldown_loss_high": high}
         scalars |= dict(zip(("cooldown_gain", "cooldown_gain_low", "cooldown_gain_high"), gain, strict=True))
@@ -249,6 +247,8 @@ class LRForecast(Listener):
             "it would end %.4f lower (90 %%: %.4f to %.4f)",
             *(step, now.steps - step, now.final, low, high, *gain),
         )
+        for caution in now.cautions if first else ():
+            logger.info("of these forecasts: %s", caution)
         try:
             if self._trainer is not None:
                 trackers.report(self._trainer, scalars)

@@ -196,6 +196,8 @@ def test_before_its_own_decay_wsd_is_a_stable_run(tmp_path: Path, caplog: pytest
         made = reader(tmp_path, LRForecast(), max_steps=250, lr_scheduler_kwargs={"warmup": 20, "decay": 50})
         made.train()
     assert steps(made) == [160, 180, 200]
+    cautions = [line for line in said(caplog, "INFO") if line.startswith("of these forecasts: ")]
+    assert len([line for line in cautions if "no run at 0.02 decays" in line]) == 1
     assert [line for line in said(caplog, "INFO") if "left its peak" in line] == [
         "no forecast from now on, as the learning rate has left its peak: LRForecast is for what is before"
     ]
