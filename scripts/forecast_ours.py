@@ -76,9 +76,8 @@ def forced(law: Law, split: Split, curve: Curve) -> Pair:
     """What the law of `split` would say although the library refuses to, for length or peak."""
     fit = law.fits[min(law.peaks, key=lambda peak: abs(np.log(peak / curve.peak)))]
     points = Points(LRPath.of(curve.lr, fit.peak, most=FINE), curve.step + 1.0)
-    loss, sd, _ = fit.predicted(points)
-    second, _ = fit.momentum.loss(Points(points.path, points.updates[-1:]))
-    return _pair(split, curve, loss, sd, float(second[0]))
+    loss, second, sd, _ = fit.predicted(points)
+    return _pair(split, curve, loss, sd, float(second[-1]))
 
 
 def _pair(split: Split, curve: Curve, loss: Floats, sd: Floats, second: float) -> Pair:

@@ -141,7 +141,7 @@ def test_a_title_of_ones_own_takes_the_place_of_both_losses() -> None:
 
 
 def test_a_run_without_what_was_predicted_is_refused() -> None:
-    with pytest.raises(ValueError, match="0 held-out losses"):
+    with pytest.raises(ValueError, match="0 of its held-out losses"):
         predicted_and_measured(LAW.predict("wsd", STEPS), happened(wsd(STEPS), evaluated=False))
 
 

@@ -13,6 +13,7 @@ from .path import LRPath
 FURTHEST = 3.0  # horizons: laws.md section 4.3; beyond, nothing was measured
 FLAT = 0.01  # of a run: one that is below its peak for less has not decayed
 _MISFIT = 0.005  # three times the most on the public curves of two laboratories, where it is .0004 to .0017 (scripts/LOG.md)
+ZERO = 0.01  # of the peak: a run that was seen as low has decayed to 0
 _LOWER = 0.5  # of the lowest learning rate that was seen: below, a forecast is told to be an extrapolation
 _OTHER_BEST = (
     1.1  # best peaks that are nearer than this are one: by so much the rule is off in the median (laws.md section 5)
@@ -58,7 +59,7 @@ def of_schedule(fit: Fitted, schedule: Schedule, path: LRPath, length: int) -> t
 def of_low_rates(fit: Fitted, path: LRPath) -> tuple[str, ...]:
     """That a path ends lower than anything that was seen."""
     last = float(path.share[-1])
-    if fit.longest_decay <= FLAT or last >= _LOWER * fit.lowest:
+    if fit.longest_decay <= FLAT or fit.lowest < ZERO or last >= _LOWER * fit.lowest:
         return ()
     return (f"ends lower than {fit.lowest:.2g} of the peak, below which no loss was seen: an extrapolation",)
 

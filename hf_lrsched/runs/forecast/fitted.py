@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from .fitting import DISCREPANCY, MISFITS, Fit, fit_momentum, fit_multi_power
+from .fitting import DISCREPANCY, MISFITS, SPREAD, Fit, fit_momentum, fit_multi_power
 from .laws import Points, named
 from .observed import Observed
 from .path import LRPath
@@ -59,8 +59,7 @@ class Fitted:
     @property
     def lowest(self) -> float:
         """The lowest share of the peak that a loss was seen at, behind the warm-up."""
-        shares = [run.lrs[int(run.updates[0]) : int(run.updates[-1])] / run.peak for run in self.runs]
-        return min(float(share.min()) for share in shares)
+        return min(float(run.lrs[int(run.updates[0]) :].min()) / run.peak for run in self.runs)
 
     @property
     def longest_decay(self) -> float:
@@ -78,14 +77,17 @@ class Fitted:
 
     @property
     def discrepancy(self) -> float:
-        """What a forecast is off by beyond the covariance, as a share of the loss."""
-        return float(np.hypot(DISCREPANCY, MISFITS * self.misfit))
+        """What a measured loss is off by, as a share of it: what no law gets right, the misfit, and the loss's own noise."""
+        noise = float(np.mean([run.sigma**2 for run in self.runs]))
+        return float(np.sqrt(DISCREPANCY**2 + (MISFITS * self.misfit) ** 2 + noise))
 
-    def predicted(self, points: Points) -> tuple[Floats, Floats, Floats]:
-        """The losses, their standard deviations, and the slopes of the last one."""
+    def predicted(self, points: Points) -> tuple[Floats, Floats, Floats, Floats]:
+        """The losses by both laws, the standard deviations of the first, and the slopes of its last loss."""
         loss, slopes = self.law.loss(points)
+        second, _ = self.momentum.loss(points)
         of_law = np.einsum("ij,jk,ik->i", slopes, self.law.covariance, slopes)
-        return loss, np.sqrt(np.maximum(of_law, 0.0) + (self.discrepancy * loss) ** 2), slopes[-1]
+        variance = np.maximum(of_law, 0.0) + (self.discrepancy * loss) ** 2 + (SPREAD * (second - loss)) ** 2
+        return loss, second, np.sqrt(variance), slopes[-1]
 
     def recent(self, run: Observed) -> tuple[float, float]:
         """The last losses of `run` over those that the multi-power law has there, and over those of the momentum law."""

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ...schedules.schedule import Schedule
 from ...schedules.spec import to_spec
+from .fitting import SPREAD
 from .observed import Quantity
 
 Floats = npt.NDArray[np.float64]
@@ -34,7 +35,8 @@ class Forecast:
         step: how many updates were done, shape (n,), the last one `steps`.
         lr: the learning rate of the update before, shape (n,).
         loss: the predicted loss, shape (n,).
-        sd: its standard deviation, shape (n,): of the law's parameters and of what no law gets right.
+        sd: the standard deviation of a measured loss from it, shape (n,): for the law's parameters, its misfit to its own
+            runs, the other law, and the noise of a loss.
         momentum: the final loss by the momentum law, a second opinion.
         cautions: what to know before it is believed, in sentences.
         schedule: where it is one; None for a run that went on by other means.
@@ -218,5 +220,6 @@ def gap_between(one: Forecast, other: Forecast, covariance: Floats, discrepancy:
     difference = one.final - other.final
     slopes = np.array(one.slopes) - np.array(other.slopes)
     own = discrepancy**2 * (one.final**2 + other.final**2) if one is not other else 0.0
+    own += (SPREAD * ((one.momentum - one.final) - (other.momentum - other.final))) ** 2
     away = _quantile(0.9) * math.sqrt(max(float(slopes @ covariance @ slopes), 0.0) + own)
     return difference, difference - away, difference + away

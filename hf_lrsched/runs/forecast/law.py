@@ -41,7 +41,7 @@ def fit_law(
     runs: Run | Iterable[Run],
     *,
     loss: str = "auto",
-    warmup: Length | None = None,
+    warmup: float | None = None,
     skip: float | None = None,
     prior: Prior | None = None,
 ) -> Law:
@@ -51,7 +51,8 @@ def fit_law(
         runs: histories, or what `read_history` reads: folders of runs, ``trainer_state.json``, ``lr_history.jsonl``, CSV.
         loss: ``"eval_loss"``, ``"loss"`` (of training), or ``"auto"``: the held-out one where every run has 8 or more.
         warmup: steps of warm-up, for runs whose log begins behind it.
-        skip: updates whose losses are left out; by default the warm-up, and at least a twentieth of the run.
+        skip: updates whose losses are left out; by default the warm-up, and the first 1,000, of a run of
+            less than 4,000 its first quarter, of one of more than 20,000 its first twentieth.
         prior: what is believed of the parameters before; by default `prior.prior`.
 
     Runs of several peaks are fitted each by itself, as no law of these carries over to another peak.
@@ -82,7 +83,7 @@ def fit_law(
     read = [run if isinstance(run, History) else read_history(os.fspath(run)) for run in given]
     quantity = quantity_of(read, loss, skip)
     names = _names(given)
-    warm = None if warmup is None else float(Horizon(10**9).steps_of(warmup, "warmup"))
+    warm = None if warmup is None else real("warmup", warmup, least=0)
     seen = [observe(run, name, quantity, warmup=warm, skip=skip) for run, name in zip(read, names, strict=True)]
     return Law.of(seen, prior or _prior())
 
@@ -195,7 +196,7 @@ class Law:
         shape: str = "1-sqrt",
         to: float = 0.0,
         after: int = 0,
-        warmup: Length | None = None,
+        warmup: float | None = None,
     ) -> Forecast:
         """What a cooldown of `run` that starts after its last step would reach.
 
@@ -214,7 +215,7 @@ class Law:
             ValueError: for a run at another peak, and where run and cooldown take more than 3 horizons.
         """
         read = run if isinstance(run, History) else read_history(os.fspath(run))
-        warm = None if warmup is None else float(Horizon(10**9).steps_of(warmup, "warmup"))
+        warm = None if warmup is None else real("warmup", warmup, least=0)
         seen = observe(read, _names([run])[0], self.quantity, warmup=warm, skip=None)
         fit = self._at(seen.peak)
         done = len(seen.lrs) + whole("after", after, least=0)
@@ -222,7 +223,11 @@ class Law:
         check_horizon(fit, done + length)
         path = LRPath.of(seen.lrs, fit.peak)
         path = path.then(float(path.share[-1]), after).decayed(Schedule((fall(length, shape, to=to),)))
-        cautions = (*self.cautions, *(f"the cooldown {told}" for told in of_low_rates(fit, path)))
+        now = float(seen.lrs[-1]) / fit.peak
+        told = of_low_rates(fit, path) + (
+            (f"begins at {now:.2g} of the peak, as the run has decayed already",) if now < 0.99 else ()
+        )
+        cautions = (*self.cautions, *(f"the cooldown {one}" for one in told))
         forecast = self._forecast(fit, f"cooldown of {length} steps from step {done}", path, None, cautions)
         moved, second = fit.recent(seen)
         return replace(forecast, loss=forecast.loss * moved, momentum=forecast.momentum * second)
@@ -231,8 +236,7 @@ class Law:
         self, fit: Fitted, name: str, path: LRPath, schedule: Schedule | None, cautions: tuple[str, ...]
     ) -> Forecast:
         points = Points(path, shown(path.steps))
-        loss, sd, slopes = fit.predicted(points)
-        second, _ = fit.momentum.loss(Points(path, points.updates[-1:]))
+        loss, second, sd, slopes = fit.predicted(points)
         index, _ = path.until(points.updates - 1)
         lr = np.where(path.share > 2 * FLOOR, path.share, 0.0)[index] * fit.peak
         return Forecast(
@@ -241,7 +245,7 @@ class Law:
             round(path.steps),
             self.quantity,
             *(points.updates, lr, loss, sd),
-            float(second[0]),
+            float(second[-1]),
             cautions,
             schedule,
             tuple(map(float, slopes)),
@@ -308,7 +312,10 @@ def _cooldown_steps(steps: Length | None, done: int) -> int:
         if not 0 < share < 1:
             raise ValueError(f"steps={steps!r}: a share of the run must lie between 0 and 1")
         return max(round(done * share / (1 - share)), 1)
-    return max(round(Horizon(10**9).steps_of(asked, "steps")), 1)
+    length = round(Horizon(10**9).steps_of(asked, "steps"))
+    if length < 1:
+        raise ValueError(f"steps={steps!r}: a cooldown takes 1 step or more")
+    return length
 
 
 def _apart(forecasts: list[Forecast]) -> list[Forecast]:

@@ -27,9 +27,10 @@ Quantity = Literal["eval_loss", "loss"]
 WORDS = {"eval_loss": "held-out losses", "loss": "training losses"}
 FEWEST = 8  # losses of a run, as many as the law has parameters
 _POINTS = 80  # losses of a run that are fitted; more are put together in their order
-# Not fitted: the warm-up, as the published curves leave it out, and the first steps behind it, which no power law follows.
-# .15 of a run would bring final losses .0005 nearer on the public curves, and the first steps of a forecast far off.
-_SKIP = 0.05
+# Not fitted: the warm-up, as the published curves leave it out, and the steps behind it, which no power law follows: up to
+# step 1,000 as on the 124M runs (laws.md section 4.3), a quarter of a short run at most, a twentieth of a long one at least.
+# On the public curves .15 of the run bring final losses .0005 nearer, and the first steps of a forecast far off.
+_FIRST, _MOST, _LEAST = 1000, 0.25, 0.05
 _LONGEST_WARMUP = 0.2  # of a log, that may lie before its first line: in the published ones it is 3 to 15 %
 _SAME = 1e-4  # of the peak: by so much a log's rates may miss a schedule and still be it, as some print four digits
 
@@ -45,7 +46,8 @@ class Observed:
         updates: how many updates were done at each loss, shape (n,).
         loss: shape (n,), all above 0.
         sigma: the noise of one of them, as a share of it.
-        every: updates between two losses of the log.
+        horizon: steps that it is known over: up to the line of its log that would have come next, as the last step of a log
+            is seldom the run's.
         quantity: which loss it is.
     """
 
@@ -55,13 +57,8 @@ class Observed:
     updates: Floats
     loss: Floats
     sigma: float
-    every: float
+    horizon: float
     quantity: Quantity
-
-    @property
-    def horizon(self) -> float:
-        """Steps that it is known over: up to the line that would have come next, as a log's last step is seldom the run's."""
-        return float(self.updates[-1] + self.every)
 
     def points(self, most: int = COARSE) -> Points:
         """Where the law is compared with it."""
@@ -84,7 +81,12 @@ def quantity_of(runs: Sequence[History], asked: str, skip: float | None) -> Quan
 
 def _begin(run: History, skip: float | None) -> float:
     last = max([*run.step[-1:], *run.eval_step[-1:]], default=0)
-    return _SKIP * float(last) if skip is None else skip
+    return _least(float(last)) if skip is None else skip
+
+
+def _least(last: float) -> float:
+    """Updates that are left out of a run of `last`, whatever its warm-up."""
+    return max(min(_FIRST, _MOST * last), _LEAST * last)
 
 
 def observe(run: History, name: str, quantity: Quantity, *, warmup: float | None, skip: float | None) -> Observed:
@@ -95,7 +97,8 @@ def observe(run: History, name: str, quantity: Quantity, *, warmup: float | None
         name: for people.
         quantity: which loss.
         warmup: its steps of warm-up, where its log begins behind it.
-        skip: updates whose losses are left out; by default the warm-up, and at least a twentieth of the run.
+        skip: updates whose losses are left out; by default the warm-up, and the first 1,000, of a run
+            of less than 4,000 its first quarter, of one of more than 20,000 its first twentieth.
 
     Raises:
         ValueError: where it has no learning rates, too few losses, or did not go down.
@@ -105,29 +108,31 @@ def observe(run: History, name: str, quantity: Quantity, *, warmup: float | None
     lrs = _every_lr(run, name, last, warmup)
     peak = float(lrs.max())
     warm = float(np.argmax(lrs >= 0.999 * peak))
-    least = max(min(warm, 2 * _SKIP * last), _SKIP * last) if skip is None else skip
+    least = max(min(warm, _MOST * last), _least(last)) if skip is None else skip
     # A training loss is the mean of the losses before each of the last updates, a held-out one comes after its update.
     back = (run.averaged + 1) / 2 if quantity == "loss" else 0.0
     kept = (steps >= least) & (np.isfinite(losses) if quantity == "eval_loss" else run.logged)
     updates, loss = np.maximum(steps[kept] - back, 0.0), losses[kept]
     _check(name, quantity, loss, least)
-    every = float(np.median(np.diff(updates)))
+    horizon = float(steps[kept][-1] + np.median(np.diff(updates)))
     updates, loss = _together(updates, loss)
     sigma = noise(np.log(loss))
-    return Observed(name, lrs, peak, updates, loss, 0.0 if math.isnan(sigma) else sigma, every, quantity)
+    return Observed(name, lrs, peak, updates, loss, 0.0 if math.isnan(sigma) else sigma, horizon, quantity)
 
 
 def _check(name: str, quantity: Quantity, loss: Floats, least: float) -> None:
     """Refuses losses that no law can be fitted to."""
     if len(loss) < FEWEST:
+        other = ", or give loss='loss' for those of training" if quantity == "eval_loss" else ""
         raise ValueError(
-            f"{name} has {len(loss)} {WORDS[quantity]} from step {least:.0f} on, and a law needs {FEWEST} or more: log or "
-            "evaluate more often, or give loss='loss' for those of training"
+            f"{name} has {len(loss)} of its {WORDS[quantity]} from step {least:.0f} on, and a law needs {FEWEST} or more: "
+            f"log or evaluate more often{other}"
         )
     bad = int((~np.isfinite(loss)).sum())
     if bad:
         raise ValueError(
-            f"{name} has {bad} {WORDS[quantity]} that are not finite, and no law knows a run that diverged; leave it out"
+            f"{name}: {bad} of {len(loss)} {WORDS[quantity]} are not finite, and no law knows a run that diverged; "
+            "leave it out"
         )
     if loss.min() <= 0:
         raise ValueError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...schedules.catalogue import build
-from .cautions import FLAT
+from .cautions import FLAT, ZERO
 from .forecast import Optimized
 from .laws import Points
 from .path import COARSE, LRPath
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _SHARES = (0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8)  # the finer the shorter; published ones: .05 to .9
 _SHAPES = ("1-sqrt", "linear", "power(1.25)", "power(1.5)", "power(1.75)", "power(2)")  # free optima: powers of 1.40 to 1.85
-_ZERO = 0.01  # of the peak: a run that was seen as low has decayed to 0
 
 
 def best_cooldown(law: Law, fit: Fitted, steps: int) -> Optimized:
@@ -37,7 +36,7 @@ def best_cooldown(law: Law, fit: Fitted, steps: int) -> Optimized:
             f"no run at {fit.peak:g} decays, so nothing is known of cooldowns; fit the law to one with a cooldown, such as a "
             "short WSD run"
         )
-    floor = 0.0 if fit.lowest < _ZERO else float(f"{fit.lowest:.2g}")
+    floor = 0.0 if fit.lowest < ZERO else float(f"{fit.lowest:.2g}")
     base: dict[str, Any] = {"min_lr_ratio": floor} if floor else {}
     law.predict("wsd", steps, fit.peak, **base)  # refuses before the search what cannot be predicted
     tried = [{**base, "decay": share, "shape": shape} for share in _shares(longest) for shape in _SHAPES]

@@ -217,6 +217,11 @@ def test_a_cooldown_now(law: Law) -> None:
         law.cooldown_now(run(constant(1500, warmup=100), peak=4e-3))
     with pytest.raises(ValueError, match="a share of the run must lie between 0 and 1"):
         law.cooldown_now(stable, "100%")
+    with pytest.raises(ValueError, match="steps=0: a cooldown takes 1 step or more"):
+        law.cooldown_now(stable, 0)
+    assert not law.cooldown_now(stable).cautions
+    decayed = law.cooldown_now(run(SHAPES["cosine"]))
+    assert any("begins at 0.1 of the peak, as the run has decayed already" in told for told in decayed.cautions)
 
 
 def test_a_cooldown_begins_at_the_losses_of_its_run(law: Law) -> None:
