@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from ..runs.files import HISTORY
@@ -24,12 +25,14 @@ from ..schedules.shapes import parse
 from ..schedules.splice import cut
 from . import trackers
 from .cooldown import CooldownCallback
+from .foreseen import usable
 from .points import Listener, Taken
 from .recorder import LRRecorder
 from .scheduler import ScheduleLR
 
 if TYPE_CHECKING:
     from ..runs.forecast import Forecast, Law
+    from ..runs.forecast.observed import Quantity
 
 logger = logging.getLogger(__name__)
 
@@ -93,13 +96,14 @@ class LRForecast(Listener):
         self._shape = None if shape is None else str(parse(shape))
         self._own = CooldownCallback()  # the run's, where it has one; this one never starts
         self._asked, self._loss = every, loss
-        self._quantity = "loss"
+        self._quantity: Quantity = "loss"
         self._state: TrainerState = TrainerState()
         self._args: Any = None
         self._scheduler: Any = None
         self._seen = Seen()
         self._earlier: Law | None = None  # fitted to `runs` alone, once
         self._trains = self._due = self._over = False
+        self._evaluated = 0  # the last step that was
         self._silent = ""  # why nothing is told, since the last forecast
 
     # The beginning
@@ -111,7 +115,7 @@ class LRForecast(Listener):
         self._own = next((one for one in callbacks if isinstance(one, CooldownCallback)), CooldownCallback())
         self._args, self._state, self._scheduler = args, state, kwargs["lr_scheduler"]
         self._trains, self._due, self._over, self._silent = True, False, False, ""
-        self._seen, self.forecast = Seen(), None
+        self._seen, self.forecast, self._evaluated = Seen(), None, 0
         if not state.is_world_process_zero:
             return
         evaluates = _evaluates(args) and not isinstance(getattr(self._trainer, "eval_dataset", None), dict)
@@ -158,7 +162,8 @@ class LRForecast(Listener):
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Forecasts with the held-out loss."""
-        if self._trains and state.global_step and (self._due or self._asked is None):
+        here, self._evaluated = self._evaluated == state.global_step, state.global_step  # once, of several data sets
+        if self._trains and state.global_step and not here and (self._due or self._asked is None):
             self._tell()
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -193,13 +198,12 @@ class LRForecast(Listener):
             ValueError: where the law refuses.
         """
         from ..runs.forecast import fit_law
-        from ..runs.forecast.observed import FEWEST
 
         step = self._state.global_step
         after = (0, max(round(_MORE * step), 1))
         shape, to = self._shape or self._own.shape, self._own.to
         run = self._history()
-        if self.runs and self._seen.count(run, self._quantity) < FEWEST:
+        if self.runs and self._is_early(run):
             law = self._earlier = self._earlier or fit_law(self.runs, loss=self._quantity)
             peak = float(run.lr[-1, 0])
             now, later = (law.predict(self._schedule(more, shape, to), peak_lr=peak) for more in after)
@@ -207,6 +211,13 @@ class LRForecast(Listener):
             law = fit_law([*self.runs, run], loss=self._quantity)
             now, later = (law.cooldown_now(run, self._length(step + more), shape=shape, to=to, after=more) for more in after)
         return now, law.gap(now, later)
+
+    def _is_early(self, run: History) -> bool:
+        """Whether this run has too few losses yet; one that has diverged has not."""
+        from ..runs.forecast.observed import FEWEST
+
+        losses = run.eval_loss if self._quantity == "eval_loss" else run.loss
+        return len(losses) < 2 * FEWEST and bool(np.isfinite(losses).all()) and not usable(run, self._quantity)
 
     def _length(self, step: int) -> int:
         """Steps of a cooldown that starts at `step`."""
@@ -275,7 +286,7 @@ class Seen:
     def __init__(self, most: int = _MOST) -> None:
         self.width, self._most = 1, most
         self._rows: dict[int, list[float]] = {}  # by stretch: its last step, sum of losses, steps, LR of the last one
-        self.peak, self.since, self.flat, self.fell = -1.0, 0, 0, False
+        self.peak, self.flat, self.fell = -1.0, 0, False
 
     @property
     def at_peak(self) -> bool:
@@ -284,7 +295,7 @@ class Seen:
 
     def add(self, step: int, loss: float, lr: float, steps: int = 1) -> None:
         """A loss, in the mean over `steps` steps up to `step`, and the learning rate of that one."""
-        self._follow(step, lr)
+        self._follow(lr)
         row = self._rows.setdefault((step - 1) // self.width, [step, 0.0, 0, lr])
         row[:] = [step, row[1] + steps * loss, row[2] + steps, lr]
         while len(self._rows) > self._most:
@@ -293,9 +304,9 @@ class Seen:
                 row = self._rows.setdefault((int(last) - 1) // self.width, [last, 0.0, 0, at])
                 row[:] = [last, row[1] + total, row[2] + count, at]
 
-    def _follow(self, step: int, lr: float) -> None:
+    def _follow(self, lr: float) -> None:
         if lr > self.peak * (1 + _EQUAL):
-            self.peak, self.since, self.flat = lr, step, 0
+            self.peak, self.flat = lr, 0
         elif lr < self.peak * (1 - _EQUAL):
             self.fell = True
         else:
@@ -314,15 +325,6 @@ class Seen:
     def lines(self) -> list[dict[str, float]]:
         """As a log has them."""
         return [{"step": last, "loss": total / count, "lr": lr} for last, total, count, lr in self._rows.values()]
-
-    def count(self, run: History, quantity: str) -> int:
-        """Losses of `run` behind the warm-up, and behind its first tenth."""
-        steps = run.eval_step if quantity == "eval_loss" else run.step
-        return int((steps >= max(self.since, 0.1 * self._last)).sum())
-
-    @property
-    def _last(self) -> float:
-        return max((row[0] for row in self._rows.values()), default=0.0)
 
 
 def _evaluates(args: TrainingArguments) -> bool:

@@ -17,10 +17,9 @@ from ..schedules.schedule import Schedule
 
 if TYPE_CHECKING:
     from ..runs.forecast import Forecast, Law
+    from ..runs.forecast.observed import Quantity
 
 logger = logging.getLogger(__name__)
-
-_EARLY = 0.1  # of a run: losses that no law is fitted to, at most (`runs.forecast`)
 
 
 @dataclass(frozen=True)
@@ -58,19 +57,19 @@ def foresee(schedule: Schedule, trunk: History, done: Sequence[History], *, befo
     >>> from hf_lrsched import wsd
     >>> trunk = History.of([], total=80, schedule=wsd(80, warmup=10, decay=0))
     >>> foresee(wsd(100), trunk, [], before=trunk, shape="1-sqrt").reason
-    'the trunk has 0 evaluations from step 10 on, and a law needs 8; eval_strategy="steps" with eval_steps=8 gives them'
+    'the trunk has 0 evaluations, and a law needs 8 behind its beginning; eval_strategy="steps" with eval_steps=5 gives them'
     """
     from ..runs.forecast import fit_law
     from ..runs.forecast.observed import FEWEST
 
-    first = _first(trunk)
-    if (found := _evaluations(trunk)) < FEWEST:
-        every = max(int((trunk.total - first) // FEWEST), 1)
-        has = f"the trunk has {found} evaluation{'s' * (found != 1)} from step {first:.0f} on, and a law needs {FEWEST}"
+    few = len(trunk.eval_step) < 2 * FEWEST  # of as many, half may lie in its beginning, which no law follows
+    if few and not usable(trunk, "eval_loss"):
+        found, every = len(trunk.eval_step), max(trunk.total // (2 * FEWEST), 1)
+        has = f"the trunk has {found} evaluation{'s' * (found != 1)}, and a law needs {FEWEST} behind its beginning"
         return Foreseen(reason=f'{has}; eval_strategy="steps" with eval_steps={every} gives them')
     try:
-        law = fit_law([trunk, *(run for run in done if _evaluations(run) >= FEWEST)], loss="eval_loss")
-        forecast = law.predict(schedule) if _evaluations(before) < FEWEST else _cooled(law, before, schedule, shape)
+        law = fit_law([trunk, *(run for run in done if usable(run, "eval_loss"))], loss="eval_loss")
+        forecast = _cooled(law, before, schedule, shape) if usable(before, "eval_loss") else law.predict(schedule)
     except Exception as error:  # whatever a law does: a forecast is no reason to lose a plan
         if not isinstance(error, ValueError):  # the law's own refusals
             logger.warning("no forecast of a branch, as it failed: %s: %s", type(error).__name__, error)
@@ -96,10 +95,16 @@ def logged(state: Path, schedule: Schedule, peak: float) -> History:
     return History.of(log, schedule=schedule, peak=(peak,), total=round(schedule.total), source=state.parent.name)
 
 
-def _first(run: History) -> float:
-    warmup = 0.0 if run.schedule is None else run.schedule.warmup
-    return max(warmup, _EARLY * run.total)
+def usable(run: History, quantity: Quantity) -> bool:
+    """Whether a law can be fitted to a run.
 
+    >>> usable(History.of([{"step": 1, "eval_loss": 2.0}]), "eval_loss")
+    False
+    """
+    from ..runs.forecast.observed import observe
 
-def _evaluations(run: History) -> int:
-    return int((run.eval_step >= _first(run)).sum())
+    try:
+        observe(run, "", quantity, warmup=None, skip=None)
+    except ValueError:
+        return False
+    return True

@@ -105,7 +105,7 @@ def test_too_few_evaluations_are_said_below_the_table(words: dict[str, Any], fou
     [branch] = short.run(make, given(tmp_path, **words))
     assert (branch.predicted, branch.interval) == (None, None)
     assert found in branch.reason
-    assert "eval_steps=8" in branch.reason
+    assert "eval_steps=5" in branch.reason
     rows = short.table([branch]).splitlines()
     assert rows[1].split()[3:5] == ["-", "-"]
     assert rows[2] == f"not predicted: {branch.reason}"
@@ -113,7 +113,7 @@ def test_too_few_evaluations_are_said_below_the_table(words: dict[str, Any], fou
 
 def test_the_evaluations_it_asks_for_are_enough(tmp_path: Path) -> None:
     short = BranchPlan([100], warmup=10)
-    [branch] = short.run(make, given(tmp_path, eval_steps=8))
+    [branch] = short.run(make, given(tmp_path, eval_steps=5))
     assert branch.predicted is not None
 
 
