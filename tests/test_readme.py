@@ -2,24 +2,53 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from hf_lrsched import CATALOGUE, unregister
+from hf_lrsched import CATALOGUE, History, unregister
 from hf_lrsched.cli import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 
 
+@pytest.fixture(scope="module")
+def recorded() -> dict[str, History]:
+    """The runs that the section on forecasts speaks of, as they were recorded."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        from forecast_runs import histories  # type: ignore[import-not-found]  # scripts are no package
+    finally:
+        sys.path.pop(0)
+    kept: dict[str, History] = histories()
+    return kept
+
+
+def lay_down(recorded: dict[str, History], folder: Path) -> None:
+    """Each run's ``trainer_state.json`` in ``runs/NAME``, as its Trainer logged it."""
+    for name, run in recorded.items():
+        assert run.schedule is not None
+        lrs = run.schedule.lrs(run.total, run.peak[0])
+        log = [{"step": step, "learning_rate": lrs[step - 1]} for step in range(10, run.total + 1, 10)]
+        log += [{"step": int(step), "eval_loss": loss} for step, loss in zip(run.eval_step, run.eval_loss, strict=True)]
+        (folder / "runs" / name).mkdir(parents=True)
+        state = {"log_history": log, "max_steps": run.total, "logging_steps": 10}
+        (folder / "runs" / name / "trainer_state.json").write_text(json.dumps(state), "utf-8")
+
+
 @pytest.mark.filterwarnings("ignore:'pin_memory' argument:UserWarning")  # a README is for people with a GPU, too
-def test_the_python_blocks_run_in_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_blocks_run_in_a_row(
+    recorded: dict[str, History], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
+    lay_down({name: recorded[name] for name in ("wsd20", "cosine0", "constant")}, tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert len(blocks) >= 4
     names: dict[str, object] = {}
@@ -64,12 +93,16 @@ NEED_A_RUN = ("report", "compare", "diagnose", "cooldown", "find-lr")
 
 
 @pytest.mark.parametrize(("command", "shown"), commands(), ids=[command.split()[0] for command, _ in commands()])
-def test_a_command_says_what_is_shown(command: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_says_what_is_shown(
+    command: str, shown: str, recorded: dict[str, History], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name, *arguments = shlex.split(command)
     if name in NEED_A_RUN:
         assert main.get_command(click.Context(main), name) is not None  # tested where there is one
         return
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    if name == "forecast":
+        lay_down({name: recorded[name] for name in ("wsd20", "cosine0")}, tmp_path)
     for text, file in re.findall(r"```yaml\n(# (\w+\.yaml)\n.*?)```", README, flags=re.DOTALL):
         (tmp_path / file).write_text(text, "utf-8")
     monkeypatch.chdir(tmp_path)
