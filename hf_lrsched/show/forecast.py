@@ -138,7 +138,7 @@ def text(law: Law, compared: Comparison | None = None, best: Optimized | None = 
     >>> log = [{"step": n, "lr": lrs[n - 1], "eval_loss": 3 + 4 * n**-0.5} for n in range(10, 401, 10)]
     >>> law = fit_law(History.of(log))
     >>> print(text(law, law.compare(["wsd"], 400)).splitlines()[0])
-    fitted on the held-out loss of 1 run at a peak of 0.001 (37 points, up to step 400); predictions for that peak, no results
+    fitted on the held-out loss of 1 run at a peak of 0.001 (31 points, up to step 400); predictions for that peak, no results
     """
     parts = [_rests_on(law)]
     if compared is not None:

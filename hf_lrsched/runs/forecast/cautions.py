@@ -13,6 +13,7 @@ from .path import LRPath
 FURTHEST = 3.0  # horizons: laws.md section 4.3; beyond, nothing was measured
 FLAT = 0.01  # of a run: one that is below its peak for less has not decayed
 _MISFIT = 0.005  # three times the most on the public curves of two laboratories, where it is .0004 to .0017 (scripts/LOG.md)
+_SHORT = 0.25  # of a run: forecasts from a decay of 10 or 20 % alone were .012 to .034 off on 124M runs (scripts/LOG.md)
 ZERO = 0.01  # of the peak: a run that was seen as low has decayed to 0
 _LOWER = 0.5  # of the lowest learning rate that was seen: below, a forecast is told to be an extrapolation
 _OTHER_BEST = (
@@ -36,6 +37,11 @@ def of_runs(fit: Fitted) -> tuple[str, ...]:
         told.append(
             f"no run at {fit.peak:g} decays, so what a decay brings is what was published for other models; one run with a "
             "cooldown tells it"
+        )
+    elif len(fit.runs) == 1 and fit.longest_decay < _SHORT:
+        told.append(
+            f"the one run decays over {fit.longest_decay:.0%} of its steps; from one short cooldown alone other "
+            "schedules were put too high, by .01 to .03, where that was measured: a cosine run beside it tells more"
         )
     if fit.misfit > _MISFIT:
         told.append(

@@ -177,6 +177,8 @@ def test_cautions_are_told(law: Law) -> None:
     flat = fit_law(run(SHAPES["constant"]))
     assert any("no run at 0.001 decays" in told for told in flat.cautions)
     assert not law.cautions
+    short = fit_law(run(wsd(2000, decay=0.1)))
+    assert any("the one run decays over 10% of its steps" in told for told in short.cautions)
 
 
 def test_the_best_cooldown_is_one_that_the_runs_have_seen(law: Law) -> None:
