@@ -14,7 +14,7 @@ FURTHEST = 3.0  # horizons: laws.md section 4.3; beyond, nothing was measured
 FLAT = 0.01  # of a run: one that is below its peak for less has not decayed
 _MISFIT = 0.005  # three times the most on the public curves of two laboratories, where it is .0004 to .0017 (scripts/LOG.md)
 _SHORT = 0.25  # of a run: forecasts from a decay of 10 or 20 % alone were .012 to .034 off on 124M runs (scripts/LOG.md)
-ZERO = 0.01  # of the peak: a run that was seen as low has decayed to 0
+ZERO = 0.05  # of the peak: a run that was seen as low has decayed to 0, of which a coarse log misses the last steps
 _LOWER = 0.5  # of the lowest learning rate that was seen: below, a forecast is told to be an extrapolation
 _OTHER_BEST = (
     1.1  # best peaks that are nearer than this are one: by so much the rule is off in the median (laws.md section 5)
