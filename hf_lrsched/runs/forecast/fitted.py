@@ -39,7 +39,8 @@ class Fitted:
         """The laws of `runs`, whose peaks are one: a log that misses the highest step of one shows a lower peak."""
         peak = max(run.peak for run in runs)
         same = tuple(replace(run, peak=peak) for run in runs)
-        return cls(same, fit_multi_power(same, prior), fit_momentum(same, prior))
+        scaled = prior.for_losses(float(np.median([run.loss[-1] for run in same])))
+        return cls(same, fit_multi_power(same, scaled), fit_momentum(same, scaled))
 
     @property
     def peak(self) -> float:

@@ -29,6 +29,8 @@ PUBLISHED: dict[str, dict[str, float]] = {
 }  # fmt: skip
 PUBLISHED_PEAK = 3e-4
 
+_LEVEL = 3.1  # nats: the last losses of the published runs are 3.3 (25M) and 2.9 (100M)
+
 FLAT = np.inf  # a width: nothing is believed of the parameter
 
 
@@ -38,6 +40,15 @@ class Prior:
 
     centre: Floats
     width: Floats
+
+    def for_losses(self, level: float) -> Prior:
+        """The same for losses about `level`: the drop that a decay brings is believed to be a share of the loss.
+
+        So a law of mean squared errors about 0.1, or of losses in bits, is that of the published losses in other units.
+        """
+        centre = self.centre.copy()
+        centre[3] += np.log(level / _LEVEL)
+        return Prior(centre, self.width)
 
 
 # p: a round number between what 124M runs say (.43 to .50 at three peaks) and 25M and 100M ones (1.0 and .7). q: near the

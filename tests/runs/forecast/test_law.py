@@ -250,3 +250,15 @@ def test_a_prior_can_be_another() -> None:
     law = fit_law(run(SHAPES["wsd"], noise=NOISE), prior=narrow)
     fitted = next(iter(law.fits.values())).parameters
     assert (fitted["p"], fitted["gamma"]) == pytest.approx((narrow.centre[7], narrow.centre[6]), abs=1e-3)
+
+
+@pytest.mark.parametrize("factor", [0.03, 1 / math.log(2)])
+def test_losses_in_another_unit_are_forecast_alike(factor: float) -> None:
+    def scaled(made: Schedule) -> History:
+        history = run(made, noise=NOISE)
+        history.eval_loss[:] *= factor
+        return history
+
+    one, other = fit_law(run(SHAPES["wsd"], noise=NOISE)), fit_law(scaled(SHAPES["wsd"]))
+    assert other.predict(SHAPES["cosine"]).final == pytest.approx(factor * one.predict(SHAPES["cosine"]).final, rel=2e-3)
+    assert other.predict(SHAPES["cosine"]).sd[-1] == pytest.approx(factor * one.predict(SHAPES["cosine"]).sd[-1], rel=0.05)
