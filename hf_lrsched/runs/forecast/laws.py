@@ -4,9 +4,10 @@ Multi-power law (Luo and others, arXiv 2503.12811), with two exponents of ours: 
 
     L = L0 + A * S^-alpha - B * peak * sum_k (u_{k-1}^q - u_k^q) * G(C * lr_k^-gamma * S_k),    G(x) = 1 - (1 + x)^-beta
 
-`u` is the learning rate over its peak; `S` the sum of ``peak * u^p`` over all steps, warm-up included, `S_k` that from step k
-on. With p = q = 1 it is the published one. p below 1 says that a step at a tenth of the peak moves the loss by more than a
-tenth of a step at the peak: near its best value the learning rate itself hardly matters (scripts/LOG.md has what it brought).
+`u` is the learning rate over its peak, `S` the sum of ``peak * u^p`` over all steps, warm-up included, `S_k` the sum of
+the learning rates from step k on. With p = q = 1 it is the published one. p below 1 says that a step at a tenth of the peak
+moves the loss by more than a tenth of a step at the peak: near its best value the learning rate itself hardly matters
+(scripts/LOG.md has what it brought, and that p in `S_k` too is worse).
 
 Momentum law (Tissue and others, arXiv 2408.11029): ::
 
@@ -24,7 +25,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from .path import LRPath
+from .path import FLOOR, LRPath
 
 Floats = npt.NDArray[np.float64]
 
@@ -55,6 +56,16 @@ class Points:
         index, part = self._where
         return before[index] + part * rate[index], before[:-1]
 
+    @property
+    def moves(self) -> npt.NDArray[np.bool_]:
+        """Whether a stretch has a learning rate at all: at 0 nothing is learned and no drop goes on."""
+        return self.path.share > FLOOR
+
+    @property
+    def lrs(self) -> Floats:
+        """The learning rate of each stretch."""
+        return self.path.peak * self.path.share * self.moves
+
     @cached_property
     def log_share(self) -> Floats:
         """The logarithm of the learning rate over the peak."""
@@ -73,28 +84,25 @@ def multi_power(theta: Floats, points: Points) -> tuple[Floats, Floats]:
     floor, ln_a, ln_alpha, ln_drop, ln_c, ln_beta, gamma, p, q = theta
     alpha, beta, drop = np.exp(ln_alpha), np.exp(ln_beta), np.exp(ln_drop)
     peak, u = points.path.peak, points.log_share
-    moved = peak * np.exp(p * u)
-    s, before = points.sums(moved)
-    ds, dbefore = points.sums(moved * u)
+    moved = peak * np.exp(p * u) * points.moves
+    s, _ = points.sums(moved)
+    ds, _ = points.sums(moved * u)
+    t, before = points.sums(points.lrs)
     falls, dfalls = _falls(q, u)
     ln_lr = u + np.log(peak)
     scale = np.exp(ln_c - gamma * ln_lr)
-    since = np.maximum(s[:, None] - before[None, :], 0.0)
-    x = since * scale
+    x = np.maximum(t[:, None] - before[None, :], 0.0) * scale
     ln_x1 = np.log1p(x)
     left = np.exp(-beta * ln_x1)  # of each fall: what has not come yet
     done = (1.0 - left) @ falls
+    s = np.maximum(s, FLOOR * peak)  # where nothing was learned yet
     ln_s = np.log(s)
     power = np.exp(ln_a - alpha * ln_s)
-    slope = beta * left / (1.0 + x)  # of G in x
-    by_x = (slope * x) @ falls
-    by_since = slope * (since > 0)
-    weighted = scale * falls
-    by_p = ds * (by_since @ weighted) - by_since @ (weighted * dbefore)
+    slope = beta * left * x / (1.0 + x)  # of G in ln x
     slopes = [
-        np.ones_like(s), power, -alpha * power * ln_s, -drop * done, -drop * by_x,
-        -drop * ((beta * ln_x1 * left) @ falls), drop * ((slope * x) @ (ln_lr * falls)),
-        -alpha * power * ds / s - drop * by_p, -drop * ((1.0 - left) @ dfalls),
+        np.ones_like(s), power, -alpha * power * ln_s, -drop * done, -drop * (slope @ falls),
+        -drop * ((beta * ln_x1 * left) @ falls), drop * (slope @ (ln_lr * falls)),
+        -alpha * power * ds / s, -drop * ((1.0 - left) @ dfalls),
     ]  # fmt: skip
     return floor + power - drop * done, np.stack(slopes, axis=1)
 
@@ -114,7 +122,7 @@ def momentum(theta: Floats, points: Points, decay: float) -> tuple[Floats, Float
     """
     floor, ln_a, ln_alpha, ln_drop = theta
     alpha, drop = np.exp(ln_alpha), np.exp(ln_drop)
-    s, _ = points.sums(points.path.peak * points.path.share)
+    s = np.maximum(points.sums(points.lrs)[0], FLOOR * points.path.peak)
     falls, _ = _falls(1.0, points.log_share)
     ago = np.maximum(points.updates[:, None] - points.path.start[None, :], 0.0)
     done = -np.expm1(ago * np.log(decay)) @ falls

@@ -114,5 +114,5 @@ def _cuts(share: Floats, most: int) -> Ints:
     begins |= np.concatenate([[True], moved > 0.5 * whole / most])
     begins |= changes & ~np.concatenate([[False], changes[:-1]])  # the rate was the same until here
     begins |= changes & ~np.concatenate([changes[1:], [True]])  # it will be from here on
-    begins[0] = True
+    begins |= np.concatenate([[True], np.diff(share <= FLOOR)])  # to 0 and away from it
     return np.flatnonzero(begins)
