@@ -13,7 +13,7 @@ from forecast_data import SIZES, WARMUP, Curve, Split, unshared
 from forecast_score import Pair
 
 from hf_lrsched import History
-from hf_lrsched.runs.forecast.law import Law, fit_law
+from hf_lrsched.runs.forecast import Law, fit_law
 from hf_lrsched.runs.forecast.laws import Points
 from hf_lrsched.runs.forecast.path import FINE, LRPath
 from hf_lrsched.runs.forecast.prior import Prior, prior

@@ -5,28 +5,51 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...schedules.schedule import Schedule
+from ..history import History
 from .bound import best_peak
 from .fitted import Fitted
 from .forecast import Forecast
+from .observed import FEWEST, Quantity
 from .path import LRPath
 
 FURTHEST = 3.0  # horizons: laws.md section 4.3; beyond, nothing was measured
 FLAT = 0.01  # of a run: one that is below its peak for less has not decayed
+_SAME_PEAK = 0.02  # by so much two peaks may differ and be one
+_NO_LAW = 0.05  # of the losses, ten times what is a caution: runs of batches of 4 and 16 together were missed by .1
+_OTHER_WARMUP = 0.25  # of the runs' warm-up: 60 for 100 steps changed the final loss of a small Llama by .1 (scripts/LOG.md)
+_SHORTER = 0.25  # of the shortest run: forecasts of runs that are so much shorter were not measured
 _MISFIT = 0.005  # three times the most on the public curves of two laboratories, where it is .0004 to .0017 (scripts/LOG.md)
 _SHORT = 0.25  # of a run: forecasts from a decay of 10 or 20 % alone were .012 to .034 off on 124M runs (scripts/LOG.md)
 ZERO = 0.05  # of the peak: a run that was seen as low has decayed to 0, of which a coarse log misses the last steps
 _LOWER = 0.5  # of the lowest learning rate that was seen: below, a forecast is told to be an extrapolation
-_OTHER_BEST = (
-    1.1  # best peaks that are nearer than this are one: by so much the rule is off in the median (laws.md section 5)
-)
+_OTHER_BEST = 1.1  # best peaks that are nearer are one: by so much the rule is off in the median (laws.md section 5)
 
 
 def check_horizon(fit: Fitted, length: int) -> None:
     """Refuses a run that is much longer than what was seen."""
     if length > FURTHEST * fit.horizon:
         raise ValueError(
-            f"{length} steps are more than {FURTHEST:g} times the {fit.horizon:.0f} of the longest run; a forecast beyond "
-            f"that was never measured: ask for {FURTHEST * fit.horizon:.0f} at most, or fit it to a longer run"
+            f"{length} steps are more than {FURTHEST:g} times the {fit.longest} of the longest run; a forecast beyond "
+            f"that was never measured: ask for {FURTHEST * fit.longest:.0f} at most, or fit it to a longer run"
+        )
+
+
+def check_highest(fit: Fitted, path: LRPath, name: str) -> None:
+    """Refuses a schedule that does not reach the peak: at another peak no forecast holds."""
+    highest = float(path.share.max())
+    if abs(highest - 1.0) > _SAME_PEAK:
+        raise ValueError(
+            f"{name} goes up to {highest * fit.peak:.3g} only, and the runs had {fit.peak:g}: no loss-curve law is known to "
+            "hold at another peak; fit it to a run at that one"
+        )
+
+
+def check_misfit(fit: Fitted) -> None:
+    """Refuses runs that no law describes together."""
+    if not fit.misfit < _NO_LAW:
+        raise ValueError(
+            f"no law describes these runs: the best misses their losses by {fit.misfit:.0%} on average, where {_MISFIT:.1%} "
+            "is much; are they of one model, batch size and data, and each a training that went well?"
         )
 
 
@@ -40,8 +63,15 @@ def of_runs(fit: Fitted) -> tuple[str, ...]:
         )
     elif len(fit.runs) == 1 and fit.longest_decay < _SHORT:
         told.append(
-            f"the one run decays over {fit.longest_decay:.0%} of its steps; from one short cooldown alone other "
-            "schedules were put too high, by .01 to .03, where that was measured: a cosine run beside it tells more"
+            f"the one run decays over {fit.longest_decay:.0%} of its steps; from one short cooldown alone other schedules "
+            "were .01 to .03 off where that was measured, and .1 without the log of what was before it: a cosine run beside "
+            "it tells more"
+        )
+    warmups = sorted(run.warmup for run in fit.runs)
+    if fit.warmup is None:
+        told.append(
+            f"the runs warm up over {warmups[0]:.0f} to {warmups[-1]:.0f} steps, and what that brings is not in the law; "
+            "fit it to runs with the same"
         )
     if fit.misfit > _MISFIT:
         told.append(
@@ -56,10 +86,37 @@ def of_schedule(fit: Fitted, schedule: Schedule, path: LRPath, length: int) -> t
     told = list(of_low_rates(fit, path))
     if schedule.momentum is not None:
         told.append("moves momentum too, which the law does not know")
-    first = min(float(run.updates[0]) for run in fit.runs)
-    if length < 2 * first:
-        told.append(f"ends after {length} steps, before or soon after the first loss that was fitted (step {first:.0f})")
+    up = float(schedule.warmup)
+    if fit.warmup is not None and abs(up - fit.warmup) > max(_OTHER_WARMUP * fit.warmup, 2.0) and up < 0.5 * length:
+        told.append(
+            f"warms up over {up:.0f} steps where the runs took {fit.warmup:.0f}, and what that brings is not in the law: on "
+            "a small Llama it was .1"
+        )
+    if length < _SHORTER * min(run.horizon for run in fit.runs):
+        told.append(f"ends after {length} steps, where the shortest run has {min(len(run.lrs) for run in fit.runs)}")
     return tuple(told)
+
+
+def of_decayed(share: float) -> tuple[str, ...]:
+    """That a run whose cooldown is asked for is below its peak already."""
+    return (f"begins at {share:.2g} of the peak, as the run has decayed already",) if share < 0.99 else ()
+
+
+def of_lengths(forecasts: Sequence[Forecast]) -> tuple[str, ...]:
+    """That schedules of different length are side by side."""
+    lengths = sorted({forecast.steps for forecast in forecasts})
+    return () if len(lengths) < 2 else (f"these are of {lengths[0]} to {lengths[-1]} steps, and a longer run ends lower",)
+
+
+def of_quantity(runs: Sequence[History], names: Sequence[str], asked: str, taken: Quantity) -> tuple[str, ...]:
+    """That training losses are taken although there are held-out ones."""
+    if asked != "auto" or taken == "eval_loss" or not any(len(run.eval_step) for run in runs):
+        return ()
+    few = min(range(len(runs)), key=lambda i: len(runs[i].eval_step))
+    return (
+        f"fitted to training losses, as {names[few]} has {len(runs[few].eval_step)} held-out ones and a law needs {FEWEST} "
+        "behind the first steps: evaluate more often to forecast those",
+    )
 
 
 def of_low_rates(fit: Fitted, path: LRPath) -> tuple[str, ...]:

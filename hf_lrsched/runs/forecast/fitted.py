@@ -17,6 +17,8 @@ from .prior import Prior
 
 Floats = npt.NDArray[np.float64]
 
+_SAME = 0.25  # of a warm-up: two that are nearer are one, as a coarse log does not show one better (`cautions`)
+_FLAT = 0.01  # of a run: one that is below its peak for less has not decayed
 _RECENT = 0.1  # of a run: its last losses, which a forecast of its cooldown begins at
 
 
@@ -51,6 +53,22 @@ class Fitted:
     def horizon(self) -> float:
         """Steps of the longest of them."""
         return max(run.horizon for run in self.runs)
+
+    @property
+    def longest(self) -> int:
+        """Steps of the longest of them, up to the last line of its log."""
+        return max(len(run.lrs) for run in self.runs)
+
+    @property
+    def warmup(self) -> float | None:
+        """Steps of warm-up, where the runs agree on them."""
+        warmups = [run.warmup for run in self.runs]
+        return float(np.mean(warmups)) if max(warmups) - min(warmups) <= max(_SAME * max(warmups), 1.0) else None
+
+    @property
+    def shortest_decay(self) -> float:
+        """The smallest share of a run that lay below its peak behind the warm-up, of those that decay."""
+        return min((share for share in map(_decays, self.runs) if share > _FLAT), default=0.0)
 
     @property
     def parameters(self) -> dict[str, float]:

@@ -91,18 +91,21 @@ def _fit(law: Law, runs: Sequence[Observed], prior: Prior, starts: int = _STARTS
     random = np.random.default_rng(0)  # the same runs give the same law
     best = None
     for n in range(starts):
-        found = least_squares(
-            problem.residuals,
-            problem.start(random if n else None),
-            problem.slopes,
-            bounds=(bounds[0], bounds[1]),
-            x_scale="jac",
-            max_nfev=100,
-            ftol=1e-6,
-            xtol=1e-6,
-        )
+        with np.errstate(all="ignore"):  # a step of the search may go anywhere
+            found = least_squares(
+                problem.residuals,
+                problem.start(random if n else None),
+                problem.slopes,
+                bounds=(bounds[0], bounds[1]),
+                x_scale="jac",
+                max_nfev=100,
+                ftol=1e-6,
+                xtol=1e-6,
+            )
         best = found if best is None or found.cost < best.cost - 1e-6 else best
     assert best is not None
+    if not (np.isfinite(best.cost) and np.isfinite(best.x).all() and np.isfinite(best.jac).all()):
+        raise ValueError("no law could be fitted to these losses; are they held-out or training losses of one training each?")
     return Fit(best.x, np.linalg.pinv(best.jac.T @ best.jac), float(best.cost))
 
 
@@ -131,7 +134,7 @@ class _Problem:
             1 - (0.05 if random is None else random.uniform(0.02, 0.1))
         )
         s, _ = points.sums(points.path.peak * points.path.share)
-        theta[1] = np.log(max(loss[middle] - theta[0], 1e-2)) + np.exp(theta[2]) * np.log(s[middle])
+        theta[1] = np.log(max(loss[middle] - theta[0], 3e-3 * loss[middle])) + np.exp(theta[2]) * np.log(s[middle])
         return theta
 
     def residuals(self, theta: Floats) -> Floats:

@@ -6,7 +6,7 @@ What it does not know: how it was come by (`law`).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -21,6 +21,7 @@ from .observed import Quantity
 Floats = npt.NDArray[np.float64]
 
 _SHOWN = 400  # points of a curve
+_BEGIN = 0.005  # of a run: before, a power law of the steps means nothing
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,11 @@ class Forecast:
     def __str__(self) -> str:
         low, high = self.interval()
         what = "held-out" if self.quantity == "eval_loss" else "training"
-        return (
+        told = (
             f"{self.name}, {self.steps:,} steps at {self.peak_lr:g}: predicted {what} loss {self.final:.4f} "
             f"(90 %: {low:.4f} to {high:.4f}; momentum law: {self.momentum:.4f})"
         )
+        return "\n".join([told, *(f"caution: {caution}" for caution in self.cautions)])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; the curve as it is."""
@@ -149,7 +151,9 @@ class Comparison:
         return {"forecasts": rows, "ties": list(self.ties), "cautions": list(self.cautions)}
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.forecasts))
+        rows = [str(replace(forecast, cautions=())) for forecast in self.forecasts]
+        tied = [f"not told apart from {self.forecasts[0].name}: {', '.join(self.ties)}"] if self.ties else []
+        return "\n".join([*rows, *tied, *(f"caution: {caution}" for caution in self.cautions)])
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,15 @@ class Optimized:
         assert self.forecast.schedule is not None  # it was made of one
         return self.forecast.schedule
 
+    def to_training_args(self) -> dict[str, Any]:
+        """Keyword arguments for TrainingArguments, its length and peak among them."""
+        return {
+            "lr_scheduler_type": self.lr_scheduler_type,
+            "lr_scheduler_kwargs": dict(self.lr_scheduler_kwargs),
+            "learning_rate": self.forecast.peak_lr,
+            "max_steps": self.forecast.steps,
+        }
+
     @property
     def label(self) -> str:
         """What it is worth, in a sentence."""
@@ -206,7 +219,8 @@ class Optimized:
 
 def shown(steps: float) -> Floats:
     """The numbers of updates at which a curve of `steps` is given, from the first to the last."""
-    return np.unique(np.round(np.linspace(min(1.0, steps), steps, min(_SHOWN, max(int(steps), 2)))))
+    first = max(1.0, _BEGIN * steps)
+    return np.unique(np.round(np.linspace(min(first, steps), steps, min(_SHOWN, max(int(steps), 2)))))
 
 
 def _quantile(level: float) -> float:

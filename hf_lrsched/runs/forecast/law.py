@@ -1,4 +1,4 @@
-"""`fit_law` and `Law`: from the logs of runs to what another schedule, another length or a cooldown would give.
+"""`Law`: what another schedule, another length or a cooldown would give.
 
 What it does not know: other peaks than those of the runs, other batches, data or models, and training that diverges.
 """
@@ -7,92 +7,44 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ...schedules.catalogue import build
 from ...schedules.checks import real, whole
-from ...schedules.lengths import Horizon, Length
+from ...schedules.lengths import Length
 from ...schedules.phase import fall
 from ...schedules.schedule import Schedule
 from ..history import History
 from ..reading import read_history
-from .cautions import check_horizon, of_low_rates, of_runs, of_schedule, of_shared_peak
+from .asked import Run, cooldown_steps, names_of, scheduled
+from .cautions import (
+    check_highest,
+    check_horizon,
+    check_misfit,
+    of_decayed,
+    of_lengths,
+    of_low_rates,
+    of_runs,
+    of_schedule,
+    of_shared_peak,
+)
 from .fitted import Fitted
 from .forecast import Comparison, Forecast, Optimized, gap_between, shown
 from .laws import Points
-from .observed import WORDS, Observed, Quantity, observe, quantity_of
+from .observed import WORDS, Observed, Quantity, observe
 from .path import FINE, FLOOR, LRPath
-from .prior import Prior, prior
+from .prior import Prior
 
 Floats = npt.NDArray[np.float64]
-Run = History | str | os.PathLike[str]
-
 _SAME_PEAK = 0.02  # by so much two peaks may differ and be one
-_DECAY = 0.2  # of the whole run, as `wsd` and CooldownCallback have it
-
-
-def fit_law(
-    runs: Run | Iterable[Run],
-    *,
-    loss: str = "auto",
-    warmup: float | None = None,
-    skip: float | None = None,
-    prior: Prior | None = None,
-) -> Law:
-    """The law of the loss curves of `runs`, which may be one. One WSD run and one cosine run tell more than two alike.
-
-    Args:
-        runs: histories, or what `read_history` reads: folders of runs, ``trainer_state.json``, ``lr_history.jsonl``, CSV.
-        loss: ``"eval_loss"``, ``"loss"`` (of training), or ``"auto"``: the held-out one where every run has 8 or more.
-        warmup: steps of warm-up, for runs whose log begins behind it.
-        skip: updates whose losses are left out; by default the warm-up, and the first 1,000, of a run of
-            less than 4,000 its first quarter, of one of more than 20,000 its first twentieth.
-        prior: what is believed of the parameters before; by default `prior.prior`.
-
-    Runs of several peaks are fitted each by itself, as no law of these carries over to another peak.
-
-    >>> from hf_lrsched import History, warmup_cosine, wsd
-    >>> def run(schedule):  # losses that a multi-power law has made, for the example
-    ...     theta = np.array([2.0, np.log(0.5), np.log(0.45), np.log(0.2), np.log(2.0), np.log(0.6), 0.6, 0.6, 1.0])
-    ...     path = LRPath.of_schedule(schedule, 1e-3, 1000)
-    ...     from hf_lrsched.runs.forecast.laws import multi_power
-    ...     lrs, losses = schedule.lrs(1000, 1e-3), multi_power(theta, Points(path, np.arange(0.0, 1000.0) + 1))[0]
-    ...     return History.of([{"step": i + 1, "lr": lrs[i], "eval_loss": losses[i]} for i in range(19, 1000, 20)])
-    >>> law = fit_law([run(wsd(1000)), run(warmup_cosine(1000))])
-    >>> law.quantity, law.peaks, round(law.horizon)
-    ('eval_loss', (0.001,), 1020)
-    >>> longer = law.predict(wsd(2000))
-    >>> longer.final < law.predict("wsd", 1000).final, longer.interval()[0] < longer.final < longer.interval()[1]
-    (True, True)
-    >>> law.predict(wsd(4000))
-    Traceback (most recent call last):
-    ValueError: 4000 steps are more than 3 times the 1020 of the longest run; ...
-
-    Raises:
-        ValueError: for no run, and for one without learning rates, with too few losses, or that did not go down.
-    """
-    given = [runs] if isinstance(runs, History | str | os.PathLike) else list(runs)
-    if not given:
-        raise ValueError("a law is fitted to one run or more, and none was given")
-    read = [run if isinstance(run, History) else read_history(os.fspath(run)) for run in given]
-    quantity = quantity_of(read, loss, skip)
-    names = _names(given)
-    warm = None if warmup is None else real("warmup", warmup, least=0)
-    seen = [observe(run, name, quantity, warmup=warm, skip=skip) for run, name in zip(read, names, strict=True)]
-    return Law.of(seen, prior or _prior())
-
-
-_prior = prior  # fit_law has an argument of that name
 
 
 class Law:
-    """What `fit_law` has found. `predict`, `compare`, `optimize` and `cooldown_now` say what it follows.
+    """What `from_runs.fit_law` has found. `predict`, `compare`, `optimize` and `cooldown_now` say what it follows.
 
     Args:
         fits: by peak.
@@ -104,7 +56,7 @@ class Law:
         self.fits, self.quantity, self.cautions = fits, quantity, cautions
 
     @classmethod
-    def of(cls, runs: Sequence[Observed], prior: Prior) -> Law:
+    def of(cls, runs: Sequence[Observed], prior: Prior, cautions: tuple[str, ...] = ()) -> Law:
         """The law of runs that were read."""
         groups: list[list[Observed]] = []
         for run in sorted(runs, key=lambda run: run.peak):
@@ -113,7 +65,9 @@ class Law:
             else:
                 groups.append([run])
         fits = [Fitted.of(group, prior) for group in groups]
-        cautions = tuple(told for fit in fits for told in of_runs(fit))
+        for fit in fits:
+            check_misfit(fit)
+        cautions = (*cautions, *(told for fit in fits for told in of_runs(fit)))
         return cls({fit.peak: fit for fit in fits}, runs[0].quantity, cautions)
 
     @property
@@ -127,53 +81,103 @@ class Law:
         return max(fit.horizon for fit in self.fits.values())
 
     @property
+    def longest(self) -> int:
+        """Steps of the longest run, up to the last line of its log."""
+        return max(fit.longest for fit in self.fits.values())
+
+    @property
     def runs(self) -> int:
         """How many runs it was fitted to."""
         return sum(len(fit.runs) for fit in self.fits.values())
 
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Those of the multi-power law, where the runs have one peak; else each of `fits` has its own."""
+        return self._at(None).parameters
+
+    def schedule(self, name: str, steps: int, peak_lr: float | None = None, **arguments: Any) -> Schedule:
+        """A schedule by its name, with the warm-up of the runs, in steps, where none is given.
+
+        A longer run by name would have a longer warm-up, and what a warm-up brings is not in the law.
+
+        Args:
+            name: of the catalogue, or linear, cosine and constant_with_warmup as Transformers has them.
+            steps: its length.
+            peak_lr: of the runs whose warm-up is meant.
+            arguments: of the schedule.
+        """
+        return scheduled(name, steps, arguments, self._at(peak_lr).warmup)
+
     def predict(
-        self, schedule: Schedule | str, steps: int | None = None, peak_lr: float | None = None, **kwargs: Any
+        self,
+        schedule: Schedule | str | Sequence[float] | Floats,
+        steps: int | None = None,
+        peak_lr: float | None = None,
+        **kwargs: Any,
     ) -> Forecast:
         """The loss under `schedule`, from its first step to its last, with its interval.
 
         Args:
-            schedule: a schedule, or a name of the catalogue with `steps` and its arguments.
+            schedule: a schedule; a name, as `schedule` takes it, with `steps` and its arguments; or the learning rates
+                themselves, one a step.
             steps: its length; of a schedule that is given as one, by default its own.
             peak_lr: one of the peaks that the runs had; by default theirs, where they have one.
+
+        Before the first loss that was fitted the curve is an extrapolation, and the first steps of it mean nothing.
 
         Raises:
             ValueError: for another peak, and for more than 3 times the steps of the longest run.
         """
-        made = _schedule(schedule, steps, kwargs)
-        length = whole("steps", made.total if steps is None else steps)
+        if not isinstance(schedule, Schedule | str):
+            return self._of_rates(np.asarray(schedule, dtype=np.float64), peak_lr)
         fit = self._at(peak_lr)
+        made = scheduled(schedule, steps, kwargs, fit.warmup)
+        length = whole("steps", made.total if steps is None else steps)
         check_horizon(fit, length)
         name = made.name or (schedule if isinstance(schedule, str) else str(made))
         path = LRPath.of_schedule(made, fit.peak, length, most=FINE)
+        check_highest(fit, path, name)
         cautions = (*self.cautions, *(f"{name} {told}" for told in of_schedule(fit, made, path, length)))
         return self._forecast(fit, name, path, made, cautions)
 
-    def compare(
-        self, schedules: Iterable[Schedule | str | tuple[Schedule | str, float]], steps: int | None = None
-    ) -> Comparison:
+    def _of_rates(self, lrs: Floats, peak: float | None) -> Forecast:
+        """The loss under learning rates that were given one by one."""
+        if lrs.ndim != 1 or not len(lrs) or not np.isfinite(lrs).all() or lrs.min() < 0 or not lrs.max() > 0:
+            raise ValueError("predict() takes a schedule, a name, or the learning rates of all steps, 0 or more, in a row")
+        fit = self._at(float(lrs.max()) if peak is None else peak)
+        check_horizon(fit, len(lrs))
+        path = LRPath.of(lrs, fit.peak)
+        check_highest(fit, path, "these learning rates")
+        cautions = (*self.cautions, *(f"the run {told}" for told in of_low_rates(fit, path)))
+        return self._forecast(fit, "learning rates", path, None, cautions)
+
+    def compare(self, schedules: Schedule | str | Iterable[Any], steps: int | None = None) -> Comparison:
         """Schedules side by side, the one that ends lowest first.
 
         Args:
-            schedules: schedules or names, each alone or as ``(schedule, peak_lr)``.
+            schedules: schedules or names, each alone, as ``(schedule, peak_lr)``, or as ``(name, {its arguments})``.
             steps: the length of those that are given by name.
+
+        Raises:
+            ValueError: as `predict`.
         """
-        pairs = [one if isinstance(one, tuple) else (one, None) for one in schedules]
-        if not pairs:
+        given = [schedules] if isinstance(schedules, Schedule | str) else list(schedules)
+        if not given:
             raise ValueError("compare() needs one schedule or more")
-        forecasts = [self.predict(one, steps if isinstance(one, str) else None, peak) for one, peak in pairs]
-        forecasts = sorted(_apart(forecasts), key=lambda forecast: forecast.final)
+        forecasts = sorted(_apart([self._one(one, steps) for one in given]), key=lambda forecast: forecast.final)
         best = forecasts[0]
         cautions = tuple(dict.fromkeys(told for forecast in forecasts for told in forecast.cautions))
         return Comparison(
             tuple(forecasts),
             tuple(self.gap(forecast, best) for forecast in forecasts),
-            (*cautions, *of_shared_peak(forecasts)),
+            (*cautions, *of_lengths(forecasts), *of_shared_peak(forecasts)),
         )
+
+    def _one(self, what: Any, steps: int | None) -> Forecast:
+        schedule, more = what if isinstance(what, tuple) else (what, None)
+        arguments = dict(more) if isinstance(more, Mapping) else {}
+        length = steps if isinstance(schedule, str) else None
+        return self.predict(schedule, length, None if isinstance(more, Mapping) else more, **arguments)
 
     def optimize(self, steps: int, peak_lr: float | None = None) -> Optimized:
         """The cooldown share and shape of a WSD run of `steps` that the law likes best, within what the runs have seen.
@@ -216,17 +220,14 @@ class Law:
         """
         read = run if isinstance(run, History) else read_history(os.fspath(run))
         warm = None if warmup is None else real("warmup", warmup, least=0)
-        seen = observe(read, _names([run])[0], self.quantity, warmup=warm, skip=None)
+        seen = observe(read, names_of([run])[0], self.quantity, warmup=warm, skip=None)
         fit = self._at(seen.peak)
         done = len(seen.lrs) + whole("after", after, least=0)
-        length = _cooldown_steps(steps, done)
+        length = cooldown_steps(steps, done)
         check_horizon(fit, done + length)
         path = LRPath.of(seen.lrs, fit.peak)
         path = path.then(float(path.share[-1]), after).decayed(Schedule((fall(length, shape, to=to),)))
-        now = float(seen.lrs[-1]) / fit.peak
-        told = of_low_rates(fit, path) + (
-            (f"begins at {now:.2g} of the peak, as the run has decayed already",) if now < 0.99 else ()
-        )
+        told = (*of_low_rates(fit, path), *of_decayed(float(seen.lrs[-1]) / fit.peak))
         cautions = (*self.cautions, *(f"the cooldown {one}" for one in told))
         forecast = self._forecast(fit, f"cooldown of {length} steps from step {done}", path, None, cautions)
         moved, second = fit.recent(seen)
@@ -282,40 +283,7 @@ class Law:
 
     def __repr__(self) -> str:
         peaks = ", ".join(f"{peak:g}" for peak in self.peaks)
-        return f"Law({self.runs} run{'s' * (self.runs > 1)}, {WORDS[self.quantity]}, peak {peaks}, {self.horizon:.0f} steps)"
-
-
-def _names(runs: Sequence[Run]) -> list[str]:
-    """What each run is called in a message."""
-    return [
-        (Path(run.source).name or f"run {i}") if isinstance(run, History) else str(run) for i, run in enumerate(runs, start=1)
-    ]
-
-
-def _schedule(what: Schedule | str, steps: int | None, kwargs: dict[str, Any]) -> Schedule:
-    if isinstance(what, Schedule):
-        if kwargs:
-            raise ValueError(f"{', '.join(kwargs)}: arguments go with a schedule's name, and a Schedule was given")
-        return what
-    if steps is None:
-        raise ValueError(f"{what!r} is a name, and a name needs steps=, the length of the run")
-    return build(what, whole("steps", steps), **kwargs)
-
-
-def _cooldown_steps(steps: Length | None, done: int) -> int:
-    """How long a cooldown is that starts after `done` steps."""
-    asked = _DECAY if steps is None else steps
-    share = asked if isinstance(asked, float) and 0 < asked < 1 else None
-    if isinstance(asked, str) and asked.strip().endswith("%"):
-        share = Horizon(10**9).steps_of(asked, "steps", of=1.0)
-    if share is not None:
-        if not 0 < share < 1:
-            raise ValueError(f"steps={steps!r}: a share of the run must lie between 0 and 1")
-        return max(round(done * share / (1 - share)), 1)
-    length = round(Horizon(10**9).steps_of(asked, "steps"))
-    if length < 1:
-        raise ValueError(f"steps={steps!r}: a cooldown takes 1 step or more")
-    return length
+        return f"Law({self.runs} run{'s' * (self.runs > 1)}, {WORDS[self.quantity]}, peak {peaks}, {self.longest} steps)"
 
 
 def _apart(forecasts: list[Forecast]) -> list[Forecast]:

@@ -59,7 +59,7 @@ class Points:
     @property
     def moves(self) -> npt.NDArray[np.bool_]:
         """Whether a stretch has a learning rate at all: at 0 nothing is learned and no drop goes on."""
-        return self.path.share > FLOOR
+        return self.path.share > 2 * FLOOR
 
     @property
     def lrs(self) -> Floats:

@@ -1,7 +1,6 @@
 """A run as the laws are fitted to it: the learning rate of every step, and the losses that count.
 
-What it does not know: laws. Where a log has the learning rate at some steps only, it is a straight line between them, and
-before the first of them a warm-up from 0.
+What it does not know: laws, and how the rates are made out (`rates`).
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..diagnosis.plan import Plan
-from ..diagnosis.sight import Setting
+from ...schedules.checks import real
 from ..history import History
 from ..smoothing import noise
 from .laws import Points
 from .path import COARSE, LRPath
+from .rates import every_lr
 
 Floats = npt.NDArray[np.float64]
 Quantity = Literal["eval_loss", "loss"]
@@ -31,8 +30,8 @@ _POINTS = 80  # losses of a run that are fitted; more are put together in their 
 # step 1,000 as on the 124M runs (laws.md section 4.3), a quarter of a short run at most, a twentieth of a long one at least.
 # On the public curves .15 of the run bring final losses .0005 nearer, and the first steps of a forecast far off.
 _FIRST, _MOST, _LEAST = 1000, 0.25, 0.05
-_LONGEST_WARMUP = 0.2  # of a log, that may lie before its first line: in the published ones it is 3 to 15 %
-_SAME = 1e-4  # of the peak: by so much a log's rates may miss a schedule and still be it, as some print four digits
+_RISEN = 0.03  # above its lowest loss: what noise does not do; 0.002 to 0.01 on the runs that were looked at
+_ROUND = 0.005  # a peak that is so near a number of two digits is that number, of which a sparse log misses the highest step
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Observed:
         horizon: steps that it is known over: up to the line of its log that would have come next, as the last step of a log
             is seldom the run's.
         quantity: which loss it is.
+        warmup: steps before it is at its peak.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Observed:
     sigma: float
     horizon: float
     quantity: Quantity
+    warmup: float = 0.0
 
     def points(self, most: int = COARSE) -> Points:
         """Where the law is compared with it."""
@@ -105,29 +106,40 @@ def observe(run: History, name: str, quantity: Quantity, *, warmup: float | None
     """
     steps, losses = (run.eval_step, run.eval_loss) if quantity == "eval_loss" else (run.step, run.loss)
     last = int(max([*run.step[-1:], *run.eval_step[-1:]], default=0))
-    lrs = _every_lr(run, name, last, warmup)
-    peak = float(lrs.max())
-    warm = float(np.argmax(lrs >= 0.999 * peak))
-    least = max(min(warm, _MOST * last), _least(last)) if skip is None else skip
+    least = _least(last) if skip is None else real("skip", skip, least=0)
+    _check_count(name, quantity, int((steps >= least).sum()), least)
+    lrs = every_lr(run, name, last, warmup)
+    peak = _rounded(float(lrs.max()))
+    warm = float(np.argmax(lrs >= 0.995 * peak))
+    least = max(min(warm, _MOST * last), least) if skip is None else least
     # A training loss is the mean of the losses before each of the last updates, a held-out one comes after its update.
     back = (run.averaged + 1) / 2 if quantity == "loss" else 0.0
-    kept = (steps >= least) & (np.isfinite(losses) if quantity == "eval_loss" else run.logged)
+    kept = (steps >= least) & (True if quantity == "eval_loss" else run.logged)
     updates, loss = np.maximum(steps[kept] - back, 0.0), losses[kept]
-    _check(name, quantity, loss, least)
+    _check_count(name, quantity, len(loss), least)
+    _check(name, quantity, loss, lrs[np.clip(updates.astype(int) - 1, 0, last - 1)])
     horizon = float(steps[kept][-1] + np.median(np.diff(updates)))
     updates, loss = _together(updates, loss)
     sigma = noise(np.log(loss))
-    return Observed(name, lrs, peak, updates, loss, 0.0 if math.isnan(sigma) else sigma, horizon, quantity)
+    return Observed(name, lrs, peak, updates, loss, 0.0 if math.isnan(sigma) else sigma, horizon, quantity, warm)
 
 
-def _check(name: str, quantity: Quantity, loss: Floats, least: float) -> None:
-    """Refuses losses that no law can be fitted to."""
-    if len(loss) < FEWEST:
+def _rounded(peak: float) -> float:
+    near = float(f"{peak:.2g}")
+    return near if math.isclose(near, peak, rel_tol=_ROUND) else peak
+
+
+def _check_count(name: str, quantity: Quantity, count: int, least: float) -> None:
+    if count < FEWEST:
         other = ", or give loss='loss' for those of training" if quantity == "eval_loss" else ""
         raise ValueError(
-            f"{name} has {len(loss)} of its {WORDS[quantity]} from step {least:.0f} on, and a law needs {FEWEST} or more: "
+            f"{name} has {count} of its {WORDS[quantity]} from step {least:.0f} on, and a law needs {FEWEST} or more: "
             f"log or evaluate more often{other}"
         )
+
+
+def _check(name: str, quantity: Quantity, loss: Floats, lrs: Floats) -> None:
+    """Refuses losses that no law can be fitted to; `lrs` are the rates they were reached at."""
     bad = int((~np.isfinite(loss)).sum())
     if bad:
         raise ValueError(
@@ -139,11 +151,14 @@ def _check(name: str, quantity: Quantity, loss: Floats, least: float) -> None:
             f"{name} has a loss of {loss.min():.3g}, and the laws are of losses above 0, such as a cross-entropy"
         )
     few = max(len(loss) // 10, 2)
-    first, end = float(np.median(loss[:few])), float(np.median(loss[-few:]))
-    if end > first:
+    middles = np.median(np.lib.stride_tricks.sliding_window_view(loss, few), axis=1)
+    best = int(np.argmin(middles))
+    end, ever = float(middles[-1]), float(max(middles[0], middles.max()))
+    if end > float(middles[0]) or (end > (1 + _RISEN) * middles[best] and lrs[-1] <= 1.01 * lrs[best + few - 1]):
+        told = f"from {middles[best]:.4g} to {end:.4g}" if end <= ever else f"to {end:.4g}"
         raise ValueError(
-            f"the {WORDS[quantity]} of {name} rose from {first:.4g} to {end:.4g}, and no law knows a run that diverged or "
-            "overfitted; leave it out, or give fewer of its steps"
+            f"the {WORDS[quantity]} of {name} rose {told}, and no law knows a run that diverged or overfitted: see what "
+            "hf-lrsched diagnose says of it; leave it out, or give fewer of its steps"
         )
 
 
@@ -153,47 +168,3 @@ def _together(updates: Floats, loss: Floats) -> tuple[Floats, Floats]:
         return updates, loss
     parts = np.array_split(np.arange(len(loss)), _POINTS)
     return np.array([updates[part].mean() for part in parts]), np.array([loss[part].mean() for part in parts])
-
-
-def _every_lr(run: History, name: str, last: int, warmup: float | None) -> Floats:
-    """The learning rate of every update, of the first parameter group."""
-    if len(run.step) and run.lr.size:
-        known = np.isfinite(run.lr[:, 0])
-        at, lr = np.maximum(run.step[known] - 1, 0), run.lr[known, 0]
-    else:
-        at, lr = np.zeros(0, dtype=np.int64), np.zeros(0)
-    plan = Plan.of(Setting.of(run))
-    if plan is not None and warmup is None:
-        planned = plan.schedule.lrs(np.arange(last, dtype=np.float64), plan.peak)
-        # A log has the rate of the update, or already that of the next one.
-        near = [np.abs(planned[np.clip(at + ahead, 0, last - 1)] - lr).max(initial=0.0) for ahead in (0, 1)]
-        if min(near) <= _SAME * plan.peak:
-            return _above_0(planned, name)
-    if not len(lr):
-        raise ValueError(
-            f"{name} has no learning rates, and the laws are about them: Trainer's trainer_state.json and LRRecorder's file "
-            "have them; a CSV needs a column learning_rate or lr"
-        )
-    _above_0(lr, name)
-    every: Floats = np.interp(np.arange(last), at, lr)
-    if at[0] > 0:
-        every[: at[0]] = _before(name, int(at[0]), float(lr[0]), float(lr.max()), last, warmup)
-    return every
-
-
-def _before(name: str, first: int, lr: float, highest: float, last: int, warmup: float | None) -> Floats:
-    """The rates before the first line of a log: a warm-up, and then that line's."""
-    if warmup is None:
-        if lr >= 0.999 * highest and first > _LONGEST_WARMUP * last:
-            raise ValueError(
-                f"the log of {name} begins at step {first + 1} of {last}, at its highest learning rate, and does not say how "
-                "the run got there; give warmup=, its steps of warm-up"
-            )
-        warmup = first
-    return np.minimum(np.arange(first) / max(warmup, 1), 1.0) * lr if warmup else np.full(first, lr)
-
-
-def _above_0(lrs: Floats, name: str) -> Floats:
-    if not len(lrs) or not lrs.max() > 0 or lrs.min() < 0 or not np.isfinite(lrs).all():
-        raise ValueError(f"{name} has learning rates that are not above 0 and finite")
-    return lrs

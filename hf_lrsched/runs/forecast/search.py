@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...schedules.catalogue import build
+from .asked import scheduled
 from .cautions import FLAT, ZERO
 from .forecast import Optimized
 from .laws import Points
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .law import Law
 
 _SHARES = (0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8)  # the finer the shorter; published ones: .05 to .9
+_NEAR = 0.9  # a share that is nearer than this to one that was seen is that one
 _SHAPES = ("1-sqrt", "linear", "power(1.25)", "power(1.5)", "power(1.75)", "power(2)")  # free optima: powers of 1.40 to 1.85
 
 
@@ -39,21 +40,25 @@ def best_cooldown(law: Law, fit: Fitted, steps: int) -> Optimized:
     floor = 0.0 if fit.lowest < ZERO else float(f"{fit.lowest:.2g}")
     base: dict[str, Any] = {"min_lr_ratio": floor} if floor else {}
     law.predict("wsd", steps, fit.peak, **base)  # refuses before the search what cannot be predicted
-    tried = [{**base, "decay": share, "shape": shape} for share in _shares(longest) for shape in _SHAPES]
+    shares = _shares(fit.shortest_decay, longest)
+    tried = [{**base, "decay": share, "shape": shape} for share in shares for shape in _SHAPES]
     finals = [_final(fit, steps, words) for words in tried]
     words = tried[int(np.argmin(finals))]
+    if fit.warmup is not None:
+        words = {"warmup": round(fit.warmup), **words}
     best, baseline = law.predict("wsd", steps, fit.peak, **words), law.predict("wsd", steps, fit.peak, **base)
     gain, low, high = law.gap(baseline, best)
-    trusted = {"shortest decay": _shares(longest)[0], "longest decay": longest, "lowest share of the peak": floor}
+    trusted = {"shortest decay": shares[0], "longest decay": shares[-1], "lowest share of the peak": floor}
     return Optimized("wsd", words, best, baseline, gain, (low, high), trusted)
 
 
-def _shares(longest: float) -> list[float]:
-    """Shares of the run that a decay may take: none longer than the runs had."""
-    return [share for share in _SHARES if share <= longest * 1.001] or [float(f"{longest:.2g}")]
+def _shares(shortest: float, longest: float) -> list[float]:
+    """Shares of the run that a decay may take: none shorter and none longer than the runs had."""
+    between = [share for share in _SHARES if _NEAR * shortest <= share <= longest / _NEAR]
+    return between or [float(f"{shortest:.2g}")]
 
 
 def _final(fit: Fitted, steps: int, words: dict[str, Any]) -> float:
-    path = LRPath.of_schedule(build("wsd", steps, **words), fit.peak, steps, most=COARSE)
+    path = LRPath.of_schedule(scheduled("wsd", steps, words, fit.warmup), fit.peak, steps, most=COARSE)
     loss, _ = fit.law.loss(Points(path, np.array([float(steps)])))
     return float(loss[0])

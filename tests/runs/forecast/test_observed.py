@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hf_lrsched import History, build, warmup_cosine, wsd
+from hf_lrsched import History, build, fall, hold, warmup_cosine, wsd
 from hf_lrsched.runs.forecast.observed import observe, quantity_of
 
 from .curves import PEAK, recorded, run
@@ -60,8 +60,9 @@ def test_a_log_that_begins_behind_the_warmup() -> None:
         late = replace(
             whole, eval_step=whole.eval_step[kept], eval_loss=whole.eval_loss[kept], step=whole.step[kept], lr=whole.lr[kept]
         )
-        assert observe(late, "late", "eval_loss", warmup=given, skip=None).lrs[50] > 0
-    with pytest.raises(ValueError, match=r"the log of late begins at step 1000 of 2000, .*give warmup="):
+        seen = observe(late, "late", "eval_loss", warmup=given, skip=None)
+        assert seen.lrs[50] == pytest.approx(PEAK * (0.25 if given is None else 0.5), rel=0.02)
+    with pytest.raises(ValueError, match=r"the log of late begins at step 1000 of 2000, .*give its steps of warm-up"):
         observe(late, "late", "eval_loss", warmup=None, skip=None)
 
 
@@ -109,3 +110,48 @@ def test_many_losses_are_put_together() -> None:
     assert len(seen.loss) == 80
     assert seen.horizon == 3001
     assert (np.diff(seen.updates) > 0).all()
+
+
+def test_a_held_out_loss_that_is_not_finite_is_a_run_that_diverged() -> None:
+    history = run(wsd(2000))
+    history.eval_loss[-3:] = np.nan, np.inf, np.nan
+    with pytest.raises(ValueError, match="run: 3 of 76 held-out losses are not finite"):
+        observe(history, "run", "eval_loss", warmup=None, skip=None)
+
+
+def test_a_loss_that_ends_far_above_its_lowest_is_refused_and_a_restart_is_not() -> None:
+    rising = run(wsd(2000))
+    rising.eval_loss[-20:] *= np.linspace(1, 1.2, 20)
+    with pytest.raises(ValueError, match=r"rose from .* and no law knows a run that diverged or overfitted"):
+        observe(rising, "run", "eval_loss", warmup=None, skip=None)
+    again = hold(1000) >> fall(500) >> hold(500)
+    assert observe(run(again), "run", "eval_loss", warmup=None, skip=None).peak == PEAK
+
+
+@pytest.mark.parametrize("skip", [-1, "5%", float("nan")])
+def test_what_is_left_out_is_a_number_of_updates(skip: float) -> None:
+    with pytest.raises(ValueError, match="skip="):
+        observe(run(wsd(2000)), "run", "eval_loss", warmup=None, skip=skip)
+
+
+@pytest.mark.parametrize("every", [5, 20, 100])
+def test_a_warmup_is_made_out_from_a_few_lines(every: int) -> None:
+    made = wsd(2000, warmup=150)
+    seen = observe(run(made, every=every), "run", "eval_loss", warmup=None, skip=None)
+    assert seen.warmup == pytest.approx(150, abs=3)
+    assert np.abs(seen.lrs - made.lrs(2000, PEAK))[:1600].max() < 0.02 * PEAK
+    assert seen.peak == PEAK
+
+
+def test_the_rates_of_the_next_step_are_those_of_a_schedule_too() -> None:
+    made = wsd(2000, decay=0.4)
+    history = run(made, every=100)
+    history.lr[:, 0] = made.lrs(history.step.astype(float), PEAK)  # what older releases log
+    seen = observe(recorded(made, history), "run", "eval_loss", warmup=50, skip=None)
+    assert (seen.lrs == made.lrs(2000, PEAK)).all()
+
+
+def test_a_group_that_is_not_trained_is_passed_over() -> None:
+    history = run(wsd(2000))
+    frozen = replace(history, lr=np.stack([np.zeros(len(history)), history.lr[:, 0]], axis=1))
+    assert observe(frozen, "run", "eval_loss", warmup=None, skip=None).peak == PEAK
