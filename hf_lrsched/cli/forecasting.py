@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,10 @@ _THEIRS: dict[str, tuple[str, dict[str, Any]]] = {
     "cosine": ("warmup_cosine", {"min_lr_ratio": 0.0}),
 }
 _PEAK = ("learning_rate", "peak_lr", "peak")  # an argument of a schedule that is the run's
+_ELSEWHERE = {  # what is no argument of a schedule here
+    **dict.fromkeys(("steps", "max_steps", "num_training_steps"), "the length of all schedules is --steps"),
+    "name": "a schedule is called what was typed",
+}
 _DEFAULT = "20%"  # of the whole run: a cooldown's length where none is said, as CooldownCallback has it
 
 _ERRORS = (ValueError, TypeError, OSError, ModuleNotFoundError)
@@ -34,6 +40,27 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
 
     del context, parameter
     return [name for name in (*CATALOGUE, *_THEIRS) if name.startswith(incomplete)]
+
+
+def _length(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+    """The length of a cooldown, refused where it is the next RUN."""
+    del context, parameter
+    if text is None:
+        return None
+    found = value_of(text)
+    if not re.fullmatch(r"\s*[\d.]+\s*%\s*", text) and not (isinstance(found, int | float) and found > 0):
+        raise click.UsageError(
+            f"--cooldown-now {text}: a length is steps (500) or a share of the run (10%); write the RUNs before it"
+        )
+    return found
+
+
+def _picture(context: click.Context, parameter: click.Parameter, file: Path | None) -> Path | None:
+    """A file that a picture can be written to."""
+    del context, parameter
+    if file is not None:
+        check_picture(file)
+    return file
 
 
 @click.command(short_help="What schedules will give, before their steps are spent.")
@@ -66,10 +93,17 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
     "cooldown",
     is_flag=False,
     flag_value=_DEFAULT,
+    callback=_length,
     metavar="[LENGTH]",
     help=f"Also what a cooldown at the end of the last RUN would reach; of {_DEFAULT} of the run, or LENGTH (500, 10%).",
 )
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A picture (.png, .svg, .pdf).")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=_picture,
+    help="A picture (.png, .svg, .pdf).",
+)
 @formatted
 def forecast(
     runs: tuple[Path, ...],
@@ -79,7 +113,7 @@ def forecast(
     loss: str,
     warmup: int | None,
     optimize: bool,
-    cooldown: str | None,
+    cooldown: Any,
     output: Path | None,
     form: str,
 ) -> None:
@@ -96,51 +130,60 @@ def forecast(
       hf-lrsched forecast runs/wsd --schedule wsd:decay=0.1,shape=linear --schedule warmup_cosine --optimize
       hf-lrsched forecast runs/open --cooldown-now 500
     """
-    if output is not None:
-        check_picture(output)
-    length = None if cooldown is None else _length(cooldown)
     read = _read(runs)
-    compared, best, ended = None, None, None
     try:
         from ..runs.forecast import fit_law
 
         law = fit_law(read, loss=loss, warmup=warmup)
-        alone = length is not None and not (schedules or optimize or steps)
+        alone = cooldown is not None and not (schedules or optimize or steps)
         steps = steps or _longest(read)
-        if not alone:
-            pairs = [_pair(typed, steps, peak, law) for typed in dict.fromkeys(schedules or _USUAL)]
-            compared = law.compare(pairs, steps)
-        if optimize:
-            best = law.optimize(steps, peak)
-        if length is not None:
-            ended = law.cooldown_now(read[-1], length, warmup=warmup)
-        if output is not None:
-            _draw(law, compared, best, ended, output)
+        found = _Found(
+            law,
+            None if alone else law.compare(_pairs(schedules or _USUAL, steps, peak, law), steps),
+            law.optimize(steps, _peak(law, peak)) if optimize else None,
+            None if cooldown is None else law.cooldown_now(read[-1], cooldown, warmup=warmup),
+        )
+        found.draw(output)
     except _ERRORS as error:
         raise refused(error) from error
-    _say(form, law, compared, best, ended, output)
+    found.say(form, output)
 
 
-def _say(
-    form: str,
-    law: Law,
-    compared: Comparison | None,
-    best: Optimized | None,
-    ended: Forecast | None,
-    output: Path | None,
-) -> None:
-    from ..show.forecast import text
+@dataclass(frozen=True)
+class _Found:
+    """What a law says to what was asked."""
 
-    shown = text(law, compared, best, ended) + (f"\n\n{output}" if output else "")
-    data = {
-        "prediction": True,
-        "law": _law(law),
-        **(compared.to_dict() if compared else {"forecasts": [], "ties": [], "cautions": list(law.cautions)}),
-        "optimized": best.to_dict() if best else None,
-        "cooldown_now": ended.to_dict() if ended else None,
-        "file": str(output) if output else None,
-    }
-    say(form, shown, data)
+    law: Law
+    compared: Comparison | None
+    best: Optimized | None
+    ended: Forecast | None
+
+    def draw(self, file: Path | None) -> None:
+        """All of it in one picture, where one was asked for."""
+        if file is None:
+            return
+        from ..show.forecast import picture
+
+        shown = [*(self.compared.forecasts if self.compared else ())]
+        shown += [replace(self.best.forecast, name="best cooldown")] if self.best else []
+        shown += [replace(self.ended, name="cooldown now")] if self.ended else []
+        picture(self.law, shown, file)
+
+    def say(self, form: str, file: Path | None) -> None:
+        """All of it for people, or as JSON."""
+        from ..show.foretold import text
+
+        shown = text(self.law, self.compared, self.best, self.ended) + (f"\n\n{file}" if file else "")
+        nothing = {"forecasts": [], "ties": [], "cautions": list(self.law.cautions)}
+        data = {
+            "prediction": True,
+            "law": _law(self.law),
+            **(self.compared.to_dict() if self.compared else nothing),
+            "optimized": self.best.to_dict() if self.best else None,
+            "cooldown_now": self.ended.to_dict() if self.ended else None,
+            "file": str(file) if file else None,
+        }
+        say(form, shown, data)
 
 
 def _law(law: Law) -> dict[str, Any]:
@@ -167,8 +210,6 @@ def _law(law: Law) -> dict[str, Any]:
 
 def _read(runs: tuple[Path, ...]) -> list[History]:
     """The runs, each once, and under a name that tells it from the others; said to stderr is what could not be read."""
-    from dataclasses import replace
-
     from ..runs.reading import read_history
 
     found = []
@@ -189,22 +230,42 @@ def _longest(runs: list[History]) -> int:
     return max(int(summary(run)["steps"]) for run in runs)
 
 
-def _pair(typed: str, steps: int, peak: float | None, law: Law) -> Any:
-    """A schedule as it was typed, and its peak; or alone, where the runs say it.
+def _pairs(schedules: tuple[str, ...], steps: int, peak: float | None, law: Law) -> list[tuple[Schedule, float]]:
+    """Schedules that were typed, each once, with their peaks.
 
     Raises:
-        UsageError: for an argument without a value.
-        ValueError: for a name or an argument that the catalogue does not know.
+        UsageError: for an argument without a value, and for one that is no schedule's.
+        ValueError: for a name or an argument that the catalogue does not know, and where the peak was not said.
     """
+    from ..show.plot import read_spec
+
+    pairs = []
+    for typed in dict.fromkeys(schedules):
+        if typed.endswith(".json"):
+            made = read_spec(typed)
+            pairs.append((made if made.name else made.named(Path(typed).stem), _peak(law, peak)))
+        else:
+            pairs.append(_built(typed, steps, peak, law))
+    return pairs
+
+
+def _built(typed: str, steps: int, peak: float | None, law: Law) -> tuple[Schedule, float]:
+    """A schedule of the catalogue, and its peak."""
     from ..schedules.catalogue import build
     from ..schedules.lengths import Horizon
 
-    if typed.endswith(".json"):
-        from ..show.plot import read_spec
+    name, words = _words(typed)
+    given = [words.pop(word) for word in _PEAK if word in words]
+    if any(not isinstance(value, int | float) for value in given) or len(given) > 1:
+        raise click.UsageError(f"{typed}: the peak is one number, as in wsd:learning_rate=3e-4")
+    entry, more = _THEIRS.get(name, (name, {}))
+    _check_name(entry)
+    own = given[0] if given else _peak(law, peak)
+    return build(entry, Horizon(steps, peak=own), **{**more, **words}).named(typed), own
 
-        made: Schedule = read_spec(typed)
-        made = made if made.name else made.named(Path(typed).stem)
-        return made if peak is None else (made, peak)
+
+def _words(typed: str) -> tuple[str, dict[str, Any]]:
+    """The name of a schedule that was typed, and its arguments."""
     name, _, rest = typed.partition(":")
     words: dict[str, Any] = {}
     for part in re.split(r",(?=\s*[\w-]+=)", rest) if rest else []:  # not within a list, whose commas have no word= behind
@@ -212,32 +273,36 @@ def _pair(typed: str, steps: int, peak: float | None, law: Law) -> Any:
         if not equals or not word.strip():
             raise click.UsageError(f"{typed}: an argument is NAME=VALUE, as in wsd:decay=0.1,shape=linear")
         words[word.strip().replace("-", "_")] = value_of(text.strip())
-    given = [words.pop(word) for word in _PEAK if word in words]
-    if any(not isinstance(value, int | float) for value in given) or len(given) > 1:
-        raise click.UsageError(f"{typed}: the peak is one number, as in wsd:learning_rate=3e-4")
-    own = given[0] if given else peak
-    whole, more = _THEIRS.get(name, (name, {}))
-    run = Horizon(steps, peak=own if own is not None else law.peaks[0] if len(law.peaks) == 1 else None)
-    made = build(whole, run, **{**more, **words}).named(typed)
-    return made if own is None else (made, own)
+    for word in words.keys() & _ELSEWHERE:
+        raise click.UsageError(f"{typed}: {word} is no argument of a schedule; {_ELSEWHERE[word]}")
+    return name, words
 
 
-def _length(text: str) -> Any:
-    """The length of a cooldown, refused where it is the next RUN."""
-    found = value_of(text)
-    if not re.fullmatch(r"\s*[\d.]+\s*%\s*", text) and not (isinstance(found, int | float) and found > 0):
-        raise click.UsageError(
-            f"--cooldown-now {text}: a length is steps (500) or a share of the run (10%); write the RUNs before it"
-        )
-    return found
+def _check_name(name: str) -> None:
+    """Refuses a name that is neither the catalogue's nor in `_THEIRS`, with the nearest and all there are.
+
+    Raises:
+        ValueError: for such a name.
+    """
+    from ..schedules.catalogue import CATALOGUE
+
+    known = (*CATALOGUE, *_THEIRS)
+    if name in known:
+        return
+    near = get_close_matches(name, known, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    if name == "constant_with_warmup":  # whose warm-up Transformers takes from elsewhere
+        hint = "; write constant:warmup=100, or another number of steps, or a share (5%)"
+    raise ValueError(f"unknown schedule {name!r}{hint} (known: {', '.join(known)}, and JSON files with a spec)")
 
 
-def _draw(law: Law, compared: Comparison | None, best: Optimized | None, ended: Forecast | None, file: Path) -> None:
-    from dataclasses import replace
+def _peak(law: Law, peak: float | None) -> float:
+    """The peak that was said; by default that of the runs.
 
-    from ..show.forecast import picture
-
-    shown = [*(compared.forecasts if compared else ())]
-    shown += [replace(best.forecast, name="best cooldown")] if best else []
-    shown += [replace(ended, name="cooldown now")] if ended else []
-    picture(law, shown, file)
+    Raises:
+        ValueError: where the runs have several, and none was said.
+    """
+    if peak is None and len(law.peaks) > 1:
+        listed = " and ".join(f"{one:g}" for one in law.peaks)
+        raise ValueError(f"the runs have several peaks, {listed}; say which: --peak {law.peaks[0]:g}")
+    return law.peaks[0] if peak is None else peak

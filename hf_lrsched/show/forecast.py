@@ -1,4 +1,4 @@
-"""Forecasts as pictures and as text: predicted curves with their bands beside what was measured.
+"""Forecasts as pictures: predicted curves with their bands beside what was measured.
 
 Every number comes from the law (`runs.forecast`). What a picture leaves out is how a run began: its first steps would press
 the differences between the ends into a line.
@@ -6,6 +6,9 @@ the differences between the ends into a line.
 
 from __future__ import annotations
 
+import math
+import unicodedata
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
@@ -16,18 +19,20 @@ import numpy as np
 from ..runs.forecast.observed import Observed, observe
 from ..runs.history import History
 from . import panels
+from .foretold import interval, places, shown, words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..runs.forecast import Comparison, Forecast, Law, Optimized
+    from ..runs.forecast import Forecast, Law
 
 _BEGUN = 0.25  # share of a run that may lie above the picture: by then a loss has made most of its way
 _END = 0.7  # share of a run at which the picture of its end begins
 _FIRST = 0.02  # share of a run before which no curve is drawn: there the laws are infinite
 _MARKS = ("o", "s", "^", "D", "v", "P", "X")  # of the runs that were measured
-_ROW = 0.3  # inches, for one interval
+_ROW, _LINE = 0.3, 0.19  # inches, for one interval, and for one line of the legend
+_IN_LEGEND, _AT_ENDS, _ABOVE = 60, 35, 110  # letters of a name, at most; with more the curves would have no room
 
 
 def picture(law: Law, forecasts: Sequence[Forecast], file: str | Path | None = None) -> Figure:
@@ -52,12 +57,14 @@ def picture(law: Law, forecasts: Sequence[Forecast], file: str | Path | None = N
     if not forecasts:
         raise ValueError("nothing to draw: give at least one forecast")
     measured = [run for fit in law.fits.values() for run in fit.runs]
-    bottom = 0.75 + _ROW * len(forecasts)
-    figure = panels.figure(8.0, 5.6 + bottom)
-    curves, ends = figure.subfigures(2, 1, squeeze=False, height_ratios=[5.6, bottom])[:, 0]
+    names = [*(f"fitted on: {run.name}" for run in measured), *(one.name for one in forecasts)]
+    rows = math.ceil(len(names) / _columns([_short(name, _IN_LEGEND) for name in names]))
+    top, bottom = 5.6 + _LINE * max(rows - 4, 0), 0.75 + _ROW * len(forecasts)
+    figure = panels.figure(8.0, top + bottom)
+    curves, ends = figure.subfigures(2, 1, squeeze=False, height_ratios=[top, bottom])[:, 0]
     above, below = curves.subplots(2, 1, sharex=True, height_ratios=[2, 3.4])
-    for run, marker in zip(measured, cycle(_MARKS), strict=False):
-        _draw_measured(above, [below], run, panels.GREY, marker, run.name)
+    for run, name, marker in zip(measured, names, cycle(_MARKS), strict=False):
+        _draw_measured(above, [below], run, panels.GREY, marker, name)
     for one, (colour, style) in zip(forecasts, panels.styles(), strict=False):
         _draw_forecast(above, [below], one, colour, style, faint=len(forecasts) > 1)
     panels.label(above, "learning rate", log=False)
@@ -66,7 +73,7 @@ def picture(law: Law, forecasts: Sequence[Forecast], file: str | Path | None = N
     below.set_xlabel("optimizer step")
     _legend(above)
     _draw_ends(ends.subplots(), forecasts)
-    return panels.saved(figure, file)
+    return _saved(figure, file)
 
 
 def predicted_and_measured(
@@ -99,122 +106,13 @@ def predicted_and_measured(
     """
     seen = observe(history, "the run", forecast.quantity, warmup=None, skip=None)
     before = [observe(run, name, forecast.quantity, warmup=None, skip=None) for name, run in (fitted or {}).items()]
-    last = float(history.eval_loss[-1] if forecast.quantity == "eval_loss" else seen.loss[-1])
     figure = panels.figure(9.5, 4.8)
     axes = figure.subplot_mosaic([["lr", "end"], ["loss", "end"]], height_ratios=[2, 3.4], width_ratios=[3, 2])
-    axes["lr"].sharex(axes["loss"])
-    axes["lr"].tick_params(labelbottom=False)
-    losses_in = [axes["loss"], axes["end"]]
-    for run, marker in zip(before, cycle(_MARKS[1:]), strict=False):
-        _draw_measured(axes["lr"], losses_in, run, panels.GREY, marker, f"fitted on: {run.name}")
-    _draw_forecast(axes["lr"], losses_in, forecast, panels.BLUE, "-", faint=False)
-    _draw_measured(axes["lr"], losses_in, seen, panels.ORANGE, "o", "what then happened")
-    panels.label(axes["lr"], "learning rate", log=False)
-    for panel, begin in zip(losses_in, (_BEGUN, _END), strict=True):
-        panels.label(panel, words(forecast.quantity), log=False, from_zero=False)
-        _limit(panel, [forecast], [seen], begin)
-        panel.set_xlabel("optimizer step")
-    axes["end"].set_xlim(_END * forecast.steps, (1 + 0.03 * (1 - _END)) * forecast.steps)
-    axes["end"].set_title("its end, with the 50 % and 90 % bands", fontsize=9, loc="left")
-    low, high = forecast.interval(0.9)
-    said = f"final {words(forecast.quantity)}: predicted {forecast.final:.4f} (90 %: {low:.4f} to {high:.4f})"
-    said = f"{said}, measured {last:.4f}"
-    figure.suptitle(panels.literal(title or said), x=0.01, ha="left", fontsize=10)
-    _legend(axes["lr"], width=60)
-    return panels.saved(figure, file)
-
-
-def text(law: Law, compared: Comparison | None = None, best: Optimized | None = None, ended: Forecast | None = None) -> str:
-    """What a law says, and what it rests on: a table of schedules, the best cooldown, a cooldown that starts now.
-
-    Args:
-        law: what was fitted.
-        compared: forecasts of it side by side.
-        best: the cooldown that it likes best.
-        ended: a run of which a cooldown starts now.
-
-    >>> from hf_lrsched import fit_law, wsd
-    >>> lrs = wsd(400).lrs(400, 1e-3)
-    >>> log = [{"step": n, "lr": lrs[n - 1], "eval_loss": 3 + 4 * n**-0.5} for n in range(10, 401, 10)]
-    >>> law = fit_law(History.of(log))
-    >>> print(text(law, law.compare(["wsd"], 400)).splitlines()[0])
-    fitted on the held-out loss of 1 run at a peak of 0.001 (31 points, up to step 400); predictions for that peak, no results
-    """
-    parts = [_rests_on(law)]
-    if compared is not None:
-        parts.append(_table(compared))
-    if ended is not None:
-        parts.append(f"{ended.name}, {ended.steps:,} steps in all: {_told(ended)}")
-    if best is not None:
-        parts.append(_best(best))
-    told = [*law.cautions, *(compared.cautions if compared else ())]
-    told += [sentence for one in (ended, best.forecast if best else None) if one for sentence in one.cautions]
-    cautions = [f"caution: {sentence}" for sentence in dict.fromkeys(told)]
-    return "\n\n".join([*parts, *(["\n".join(cautions)] if cautions else [])])
-
-
-def _rests_on(law: Law) -> str:
-    peaks = [
-        f"{len(fit.runs)} run{'s' * (len(fit.runs) > 1)} at a peak of {fit.peak:g} ({sum(len(run.loss) for run in fit.runs)} "
-        f"points, up to step {max(run.updates[-1] for run in fit.runs):,.0f})"
-        for fit in law.fits.values()
-    ]
-    which = "these peaks" if len(peaks) > 1 else "that peak"
-    return f"fitted on the {words(law.quantity)} of {', '.join(peaks)}; predictions for {which}, no results"
-
-
-def _table(compared: Comparison) -> str:
-    made = compared.forecasts
-    lengths, peaks = {one.steps for one in made}, {one.peak_lr for one in made}
-    heads = ["schedule", *(["steps"] if len(lengths) > 1 else []), *(["peak LR"] if len(peaks) > 1 else [])]
-    heads += [f"final {words(made[0].quantity)}", "90 % interval", "momentum law", "above the best"]
-    rows = [heads]
-    for one, gap in zip(made, compared.gaps, strict=True):
-        row = [one.name, *([f"{one.steps:,}"] if len(lengths) > 1 else []), *([f"{one.peak_lr:g}"] if len(peaks) > 1 else [])]
-        row += [f"{one.final:.4f}", "{:.4f} to {:.4f}".format(*one.interval(0.9)), f"{one.momentum:.4f}"]
-        above = "{:.4f} ({:.4f} to {:.4f})".format(*gap) + (", not told apart" if one.name in compared.ties else "")
-        rows.append([*row, "" if one is made[0] else above])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
-    ends = (0, len(heads) - 1)
-    lines = [
-        "  ".join(
-            f"{cell:<{width}}" if i in ends else f"{cell:>{width}}"
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return "\n".join([*([f"{made[0].steps:,} steps"] if len(lengths) == 1 else []), *lines])
-
-
-def _told(one: Forecast) -> str:
-    low, high = one.interval(0.9)
-    return f"final {words(one.quantity)} {one.final:.4f} (90 %: {low:.4f} to {high:.4f}; momentum law: {one.momentum:.4f})"
-
-
-def _best(best: Optimized) -> str:
-    looked = ", ".join(f"{name} {value:.3g}" for name, value in best.trusted.items())
-    one = best.forecast
-    kwargs = repr(best.lr_scheduler_kwargs).replace("'", '"')
-    lines = [
-        "best cooldown within what the runs had, for TrainingArguments:",
-        f'  lr_scheduler_type="{best.lr_scheduler_type}",',
-        f"  lr_scheduler_kwargs={kwargs},",
-        f"  learning_rate={one.peak_lr:g},",
-        f"  max_steps={one.steps},",
-        f"  {_told(one)}",
-        f"  {best.label}",
-        f"  looked at: {looked}",
-    ]
-    return "\n".join(lines)
-
-
-def words(quantity: str) -> str:
-    """What people call a quantity of a run.
-
-    >>> words("eval_loss"), words("loss")
-    ('held-out loss', 'training loss')
-    """
-    return "held-out loss" if quantity == "eval_loss" else "training loss"
+    _draw_beside(axes["lr"], (axes["loss"], axes["end"]), forecast, seen, before)
+    last = float(history.eval_loss[-1] if forecast.quantity == "eval_loss" else seen.loss[-1])
+    said = f"final {words(forecast.quantity)}: predicted {interval(forecast)}, measured {shown(last, places(forecast))}"
+    figure.suptitle(panels.literal(_short(title or said, _ABOVE)), x=0.01, ha="left", fontsize=10)
+    return _saved(figure, file)
 
 
 def _draw_measured(above: Axes, below: Sequence[Axes], run: Observed, colour: str, marker: str, name: str) -> None:
@@ -223,13 +121,16 @@ def _draw_measured(above: Axes, below: Sequence[Axes], run: Observed, colour: st
     dots: dict[str, Any] = {"markersize": 3.2 if grey else 4.5, "markeredgewidth": 0, "zorder": 1.5 if grey else 3}
     for axes in below:
         axes.plot(run.updates, run.loss, marker, color=colour, **dots)
-    above.plot([], [], marker, color=colour, **dots, label=panels.literal(name))  # the legend's
+    above.plot([], [], marker, color=colour, **dots, label=panels.literal(_short(name, _IN_LEGEND)))  # the legend's
 
 
 def _draw_forecast(above: Axes, below: Sequence[Axes], one: Forecast, colour: str, style: Any, *, faint: bool) -> None:
-    above.plot(
-        *panels.thinned(one.step, one.lr), color=colour, linestyle=style, linewidth=1.8, label=panels.literal(one.name)
-    )
+    at, lrs = one.step, one.lr
+    if one.schedule is not None:  # known from the first step on, where the curve of its loss may begin later
+        at = panels.spread(one.steps) + 1
+        lrs = one.schedule.lrs(at - 1, one.peak_lr)
+    name = panels.literal(_short(one.name, _IN_LEGEND))
+    above.plot(*panels.thinned(at, lrs), color=colour, linestyle=style, linewidth=1.8, label=name)
     late = one.step >= _FIRST * one.steps
     for axes in below:
         for low, high, alpha in ((one.low, one.high, 0.16), (one.low50, one.high50, 0.24)):
@@ -238,21 +139,43 @@ def _draw_forecast(above: Axes, below: Sequence[Axes], one: Forecast, colour: st
         axes.plot(one.step[late], one.loss[late], color=colour, linestyle=style, linewidth=1.6)
 
 
+def _draw_beside(
+    above: Axes, losses_in: tuple[Axes, Axes], forecast: Forecast, seen: Observed, before: Sequence[Observed]
+) -> None:
+    """The learning rates above; below and beside, over its end alone, the loss as it was predicted and as it was."""
+    above.sharex(losses_in[0])
+    above.tick_params(labelbottom=False)
+    for run, marker in zip(before, cycle(_MARKS[1:]), strict=False):
+        _draw_measured(above, losses_in, run, panels.GREY, marker, f"fitted on: {run.name}")
+    _draw_forecast(above, losses_in, forecast, panels.BLUE, "-", faint=False)
+    _draw_measured(above, losses_in, seen, panels.ORANGE, "o", "what then happened")
+    panels.label(above, "learning rate", log=False)
+    for panel, begin in zip(losses_in, (_BEGUN, _END), strict=True):
+        panels.label(panel, words(forecast.quantity), log=False, from_zero=False)
+        _limit(panel, [forecast], [seen], begin)
+        panel.set_xlabel("optimizer step")
+    losses_in[1].set_xlim(_END * forecast.steps, (1 + 0.03 * (1 - _END)) * forecast.steps)
+    losses_in[1].set_title("its end, with the 50 % and 90 % bands", fontsize=9, loc="left")
+    _legend(above, width=60)
+
+
 def _draw_ends(axes: Axes, forecasts: Sequence[Forecast]) -> None:
     """The final losses, best above as they come: a line for 90 %, a bar for 50 %, and what the momentum law says."""
+    digits = places(*forecasts)
     for row, (one, (colour, style)) in enumerate(zip(forecasts, panels.styles(), strict=False)):
         axes.plot(one.interval(0.9), [row, row], color=colour, linestyle=style, linewidth=1.6)
         axes.plot(one.interval(0.5), [row, row], color=colour, linewidth=6, alpha=0.45, solid_capstyle="butt")
         axes.plot([one.final], [row], "o", color=colour, markersize=6)
         axes.plot([one.momentum], [row], "D", color=colour, markersize=5, fillstyle="none")
-        said = "{:.4f}  ({:.4f} to {:.4f})".format(one.final, *one.interval(0.9))
+        said = "{}  ({} to {})".format(*(shown(value, digits) for value in (one.final, *one.interval(0.9))))
         axes.annotate(said, (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=9)
-    axes.set_yticks(range(len(forecasts)), [panels.literal(one.name) for one in forecasts], fontsize=9)
+    axes.set_yticks(range(len(forecasts)), [panels.literal(_short(one.name, _AT_ENDS)) for one in forecasts], fontsize=9)
     axes.set_ylim(len(forecasts) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color="#E0E0E0", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.locator_params(axis="x", nbins=6)
+    axes.xaxis.set_major_formatter("{x:g}")  # as the losses above; no power of ten in a corner
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     said = f"final {words(forecasts[0].quantity)}, predicted: 90 % (line), 50 % (bar); diamond: the momentum law"
@@ -273,7 +196,28 @@ def _limit(axes: Axes, forecasts: Sequence[Forecast], runs: Sequence[Observed], 
 
 
 def _legend(axes: Axes, *, width: int = 100) -> None:
-    """Above the axes, so many letters wide, in as many columns as the longest name leaves room for."""
-    handles, labels = axes.get_legend_handles_labels()
-    columns = max(1, min(4, width // (max(map(len, labels)) + 8)))
-    axes.legend(handles, labels, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, fontsize=9)
+    """Above the axes, so many letters wide."""
+    handles, names = axes.get_legend_handles_labels()
+    columns = _columns(names, width)
+    axes.legend(handles, names, frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, fontsize=9)
+
+
+def _columns(names: Sequence[str], width: int = 100) -> int:
+    """As many as the longest name leaves room for."""
+    return max(1, min(4, width // (max(map(len, names)) + 8)))
+
+
+def _short(name: str, most: int) -> str:
+    """A name of more than `most` letters without its middle; a letter of China, Japan or Korea takes the room of two."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in name)
+    if len(name) + wide <= most:
+        return name
+    letters = most * len(name) // (len(name) + wide) - 1
+    return f"{name[: letters - letters // 2]}…{name[len(name) - letters // 2 :]}"
+
+
+def _saved(figure: Figure, file: str | Path | None) -> Figure:
+    """As `panels.saved`; a letter that the font lacks is a box in the picture, and nobody has to be warned of it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ ", UserWarning)
+        return panels.saved(figure, file)

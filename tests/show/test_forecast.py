@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from matplotlib.text import Text
 from PIL import Image
 
 from hf_lrsched import History, Schedule, build, step_decay, warmup_cosine, wsd
-from hf_lrsched.runs.forecast import Law, fit_law
-from hf_lrsched.show.forecast import picture, predicted_and_measured, text
+from hf_lrsched.runs.forecast import Forecast, fit_law
+from hf_lrsched.show.forecast import picture, predicted_and_measured
 
 from ..runs.forecast.curves import PEAK, run
 
@@ -66,13 +67,90 @@ def test_a_picture_has_every_schedule_and_no_words_over_each_other(most: int, tm
     made = LAW.compare(FIVE[:most], STEPS).forecasts
     figure: Any = picture(LAW, made, tmp_path / "a.png")
     names = [one.name for one in made]
-    assert labels(figure) == ["run 2", "run 1", *names]  # the cosine run's log misses the very peak
+    assert labels(figure) == [f"fitted on: {seen.name}" for fit in LAW.fits.values() for seen in fit.runs] + names
     assert [label.get_text() for label in figure.subfigs[1].axes[0].get_yticklabels()] == names
     assert overlaps(figure) == []
     with Image.open(tmp_path / "a.png") as written:
         assert written.width == 1040
         assert written.height == pytest.approx(130 * (6.35 + 0.3 * most), abs=2)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def called(name: str, factor: float = 1.0) -> Forecast:
+    """A forecast of that name, of losses in another unit."""
+    one = LAW.predict("wsd", STEPS)
+    moved = {word: getattr(one, word) * factor for word in ("loss", "sd", "momentum")}
+    return replace(one, name=name, **moved)
+
+
+LONG = {  # names, and how each begins and ends in a legend, and beside the ends
+    "schedule-" * 12: (60, 35),
+    "名前" * 55: (30, 18),
+    "a $ " * 30: (60, 35),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_of_a_long_name_the_beginning_and_the_end_are_shown(name: str, tmp_path: Path) -> None:
+    law = fit_law([replace(RUNS[0], source=f"{name}/{name}.json")])
+    figure: Any = picture(law, [called(name), called("wsd")], tmp_path / "a.png")
+    ends = [label.get_text() for label in figure.subfigs[1].axes[0].get_yticklabels()]
+    for shown, most in zip((labels(figure)[1], ends[0]), LONG[name], strict=True):
+        head, tail = shown.replace(r"\$", "$").split("…")
+        assert name.startswith(head)
+        assert name.endswith(tail)
+        assert most - 3 < len(head + tail) < most
+    assert labels(figure)[0].startswith("fitted on: ")
+    assert overlaps(figure) == []
+    assert all(axes.get_window_extent().width > 0.35 * figure.bbox.width for axes in figure.axes)
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_long_names_leave_what_then_happened_its_room(name: str, tmp_path: Path) -> None:
+    figure: Any = predicted_and_measured(called(name), RUNS[0], tmp_path / "a.png", fitted={name: RUNS[1]}, title=name * 2)
+    assert "…" in figure.get_suptitle()
+    assert overlaps(figure) == []
+    assert figure._suptitle.get_window_extent().x1 < figure.bbox.x1
+    left, right = (figure.axes[i].get_window_extent().width / figure.bbox.width for i in (0, 1))
+    assert left > 0.4
+    assert right > 0.25
+
+
+def test_a_legend_of_many_lines_makes_the_picture_higher() -> None:
+    figure: Any = picture(LAW, [called(f"a name that fills a line of the legend alone, number {i}") for i in range(9)])
+    assert overlaps(figure) == []
+    heights = [axes.get_window_extent().height / figure.dpi for axes in figure.subfigs[0].axes]
+    assert heights[0] > 1
+    assert heights[1] > 2
+
+
+@pytest.mark.parametrize("factor", [1e6, 1e-5])
+def test_the_losses_below_are_written_as_those_above_without_a_power_in_the_corner(factor: float) -> None:
+    made = [called("wsd", factor), called("other", 1.01 * factor)]
+    figure: Any = picture(LAW, made)
+    assert overlaps(figure) == []
+    below = figure.subfigs[1].axes[0]
+    assert below.xaxis.get_offset_text().get_text() == ""
+    assert {f"{factor:g}".partition("e")[2]} == {label.get_text().partition("e")[2] for label in below.get_xticklabels()}
+
+
+@pytest.mark.parametrize("ending", [".png", ".svg", ".pdf"])
+def test_letters_that_the_font_lacks_are_no_warning(ending: str, tmp_path: Path) -> None:
+    picture(LAW, [called("名前")], tmp_path / f"a{ending}")  # here a warning is an error
+    predicted_and_measured(called("wsd"), RUNS[0], tmp_path / f"b{ending}", fitted={"名前": RUNS[1]})
+    assert {path.name for path in tmp_path.iterdir()} == {f"a{ending}", f"b{ending}"}
+
+
+def test_a_curve_that_begins_later_has_its_learning_rates_from_the_first_step() -> None:
+    one = LAW.predict("wsd", STEPS)
+    late = one.step > 0.3 * STEPS
+    cut = {word: getattr(one, word)[late] for word in ("step", "lr", "loss", "sd")}
+    figure: Any = picture(LAW, [replace(one, **cut)])
+    above, below = figure.subfigs[0].axes
+    line = next(line for line in above.lines if line.get_label() == "wsd")
+    assert (line.get_xdata()[0], line.get_ydata()[0]) == (1, wsd(STEPS).lrs(STEPS, PEAK)[0])
+    assert below.lines[-1].get_xdata()[0] == one.step[late][0]
+    assert overlaps(figure) == []
 
 
 def test_curves_bands_and_ends_are_those_of_the_forecast() -> None:
@@ -143,69 +221,3 @@ def test_a_title_of_ones_own_takes_the_place_of_both_losses() -> None:
 def test_a_run_without_what_was_predicted_is_refused() -> None:
     with pytest.raises(ValueError, match="0 of its held-out losses"):
         predicted_and_measured(LAW.predict("wsd", STEPS), happened(wsd(STEPS), evaluated=False))
-
-
-def test_the_table_says_what_it_rests_on_what_is_predicted_and_by_how_much() -> None:
-    made = LAW.compare(FIVE, STEPS)
-    said = text(LAW, made)
-    points = sum(len(seen.loss) for fit in LAW.fits.values() for seen in fit.runs)
-    first = f"fitted on the held-out loss of 2 runs at a peak of {PEAK:g} ({points} points, up to step {STEPS})"
-    assert said.splitlines()[0] == f"{first}; predictions for that peak, no results"
-    lines = said.splitlines()
-    table = lines[4 : 4 + len(FIVE)]
-    assert [line.split()[0] for line in table] == [one.name for one in made.forecasts]
-    for line, one, (gap, low, high) in zip(table, made.forecasts, made.gaps, strict=True):
-        assert f" {one.final:.4f} " in line
-        assert f" {one.momentum:.4f}" in line
-        assert "{:.4f} to {:.4f}".format(*one.interval(0.9)) in line
-        told = f"{gap:.4f} ({low:.4f} to {high:.4f})" in line
-        assert told == (one is not made.forecasts[0])
-        assert line.endswith(", not told apart") == (one.name in made.ties)
-    for sentence in made.cautions:
-        assert sum(sentence in line for line in lines) == 1
-
-
-def test_each_caution_is_told_once() -> None:
-    law = fit_law([run(wsd(STEPS, decay=0), noise=0.002)])
-    said = text(law, law.compare(["wsd", "warmup_cosine"], STEPS), ended=law.cooldown_now(run(wsd(STEPS, decay=0))))
-    assert said.count("caution: no run at 0.001 decays") == 1
-    deep = fit_law([run(warmup_cosine(STEPS), noise=0.002)])
-    said = text(deep, best=deep.optimize(STEPS), ended=deep.cooldown_now(run(warmup_cosine(STEPS))))
-    assert [line.split(",")[0] for line in said.splitlines() if "extrapolation" in line] == [
-        "caution: the cooldown ends lower than 0.1 of the peak"
-    ]
-
-
-def two_peaks() -> Law:
-    return fit_law([run(wsd(STEPS), noise=0.002, peak=peak) for peak in (PEAK, 2 * PEAK)])
-
-
-def test_peaks_and_lengths_are_columns_where_they_differ() -> None:
-    law = two_peaks()
-    said = text(law, law.compare([(wsd(STEPS), PEAK), (wsd(2 * STEPS).named("longer"), 2 * PEAK)]))
-    assert "1 run at a peak of 0.001" in said
-    assert "predictions for these peaks, no results" in said
-    heads = next(line for line in said.splitlines() if line.startswith("schedule"))
-    assert heads.split()[:4] == ["schedule", "steps", "peak", "LR"]
-    assert any(line.split()[:3] == ["longer", "1,600", "0.002"] for line in said.splitlines())
-
-
-def test_the_best_cooldown_can_be_pasted_and_is_called_a_prediction() -> None:
-    best = LAW.optimize(STEPS)
-    said = text(LAW, best=best)
-    pasted = said[said.index("  lr_scheduler_type") : said.index("  final held-out loss")]
-    given = eval(f"dict({pasted})")
-    assert given["lr_scheduler_kwargs"] == best.lr_scheduler_kwargs
-    assert build(given["lr_scheduler_type"], given["max_steps"], **given["lr_scheduler_kwargs"]) == best.schedule
-    assert given["learning_rate"] == pytest.approx(PEAK)
-    assert f"  {best.label}" in said.splitlines()
-    assert "a prediction" in said
-
-
-def test_a_cooldown_that_starts_now_is_told_with_its_end() -> None:
-    trunk = run(wsd(STEPS, decay=0), noise=0.002)
-    ended = LAW.cooldown_now(trunk, 100)
-    said = text(LAW, ended=ended)
-    assert (
-        f"\ncooldown of 100 steps from step {STEPS}, 900 steps in all: final held-out loss {ended.final:.4f} (90 %: " in said
-    )
