@@ -27,7 +27,7 @@ from ..schedules.schedule import Schedule
 from ..schedules.shapes import parse
 from ..schedules.splice import cut
 from .checkpoints import Checkpoints, is_complete, last_complete, write
-from .foreseen import Foreseen, foresee, logged
+from .foreseen import Foreseen, decimals, foresee, logged
 from .resume import WORDS, expected_change
 from .together import agreed
 
@@ -261,12 +261,12 @@ class BranchPlan:
         peak, last = args.learning_rate, max(step for step in self.points.values() if _point(out, step))
         state = Path(str(_point(out, last))) / "trainer_state.json"
         trunk, before = (logged(state, cut(self.trunk, step), peak) for step in (last, self.points[budget]))
-        done = [other for other in self.budgets if other != budget and self._result(out, other, args)]
+        done = [other for other in self.budgets if self._result(out, other, args)]
         states = {other: out / f"branch-{other}" / "trainer_state.json" for other in done}
         runs = [logged(state, self.branch(other), peak) for other, state in states.items()]
         found = foresee(self.branch(budget), trunk, runs, before=before, shape=self.shape)
         if found.predicted is not None:
-            logger.info("the branch of %d steps is predicted to end at %.4f", budget, found.predicted)
+            logger.info("the branch of %d steps is predicted to end at %.*f", budget, _decimals([found]), found.predicted)
         return found
 
     def _take_warmup(self, there: dict[str, Any]) -> None:
@@ -325,6 +325,8 @@ class BranchPlan:
     def table(self, branches: Iterable[Branch]) -> str:
         """Budgets and held-out losses, one line a branch; beside them what was predicted before, with its 90 % interval.
 
+        Losses have four decimals; where one is below 0.1, or 100 or more, what two digits of the narrowest interval take.
+
         >>> print(BranchPlan([100, 200]).table([Branch(100, 80, 20, 3.21, "out/branch-100")]))
         budget  branches at  decay  held-out loss
            100           80     20         3.2100
@@ -333,14 +335,15 @@ class BranchPlan:
            100           80     20     3.1900  3.1000 - 3.2800         3.2100
         """
         listed = list(branches)
+        places = _decimals(listed)
         foreseen = any(one.predicted is not None or one.reason for one in listed)
         middle = f"  {'predicted':>9}  {'90 % interval':>15}" if foreseen else ""
         lines = [f"{'budget':>6}  {'branches at':>11}  {'decay':>5}{middle}  {'held-out loss':>13}"]
         for one in listed:
-            predicted = "-" if one.predicted is None else f"{one.predicted:.4f}"
-            interval = "-" if one.interval is None else f"{one.interval[0]:.4f} - {one.interval[1]:.4f}"
+            predicted = "-" if one.predicted is None else f"{one.predicted:.{places}f}"
+            interval = "-" if one.interval is None else " - ".join(f"{edge:.{places}f}" for edge in one.interval)
             middle = f"  {predicted:>9}  {interval:>15}" if foreseen else ""
-            loss = "-" if one.loss is None else f"{one.loss:.4f}"
+            loss = "-" if one.loss is None else f"{one.loss:.{places}f}"
             lines.append(f"{one.budget:>6}  {one.start:>11}  {one.decay:>5}{middle}  {loss:>13}")
         reasons = dict.fromkeys(one.reason for one in listed if one.reason)
         return "\n".join([*lines, *(f"not predicted: {reason}" for reason in reasons)])
@@ -362,6 +365,11 @@ class Branch:
     predicted: float | None = None
     interval: tuple[float, float] | None = None
     reason: str = ""
+
+
+def _decimals(listed: Iterable[Branch | Foreseen]) -> int:
+    losses = [loss for one in listed for loss in (one.predicted, getattr(one, "loss", None)) if loss is not None]
+    return decimals(losses, [one.interval[1] - one.interval[0] for one in listed if one.interval is not None])
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -1,14 +1,16 @@
 """What a cooldown that started now would reach, told while a stable run goes on: `LRForecast`.
 
-What it does not know: how the points are gathered (`points`), the law and its intervals (`runs.forecast`), and when a
-cooldown does start (`cooldown`).
+What it does not know: how the points are gathered (`points`) and kept (`seen`), the law and its intervals
+(`runs.forecast`), and when a cooldown does start (`cooldown`).
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,10 +27,11 @@ from ..schedules.shapes import parse
 from ..schedules.splice import cut
 from . import trackers
 from .cooldown import CooldownCallback
-from .foreseen import usable
+from .foreseen import decimals, is_early
 from .points import Listener, Taken
 from .recorder import LRRecorder
 from .scheduler import ScheduleLR
+from .seen import Seen
 
 if TYPE_CHECKING:
     from ..runs.forecast import Forecast, Law
@@ -41,9 +44,7 @@ Loss = Literal["auto", "eval_loss", "loss"]
 LOSSES = ("auto", "eval_loss", "loss")
 
 _BATCH = 100  # steps between two fetches from the device, as LRRecorder's
-_MOST = 1000  # stretches that are kept of a run; a law is fitted to 80 means of them
 _MORE = 0.1  # of the steps up to now, for what going on is worth: half of what a cooldown of 20 % takes
-_EQUAL = 1e-6  # of the peak: an LR held in float32 misses it by less
 
 
 class LRForecast(Listener):
@@ -57,21 +58,31 @@ class LRForecast(Listener):
     ``cooldown_loss_high``: a prediction of the loss at the end of that cooldown, with its 90 % interval; ``cooldown_end``:
     the step of that end; ``cooldown_gain``, ``cooldown_gain_low`` and ``cooldown_gain_high``: by how much lower the loss is
     predicted to end where the run goes on for another tenth of its steps first. ``state.log_history`` also has
-    ``cooldown_of``: ``eval_loss`` or ``loss``. A forecast that cannot be made is told with the reason, and ends no run.
+    ``cooldown_of``: ``eval_loss`` or ``loss``; the trackers, which take numbers only, get those of a held-out loss as
+    ``eval_cooldown_loss`` and so on. A forecast that cannot be made is told, each reason once, and ends no run.
+
+    Without a tracker the numbers are in ``trainer.state.log_history``, which each checkpoint's ``trainer_state.json`` holds,
+    and in one line each that is logged at INFO: ``logging.getLogger("hf_lrsched").setLevel("INFO")`` with a handler that
+    shows it. A forecast takes 0.07 to 0.3 s on the first process, the longer with a long log or three earlier runs, and the
+    others wait for it at their next exchange: ``every=1``, or an evaluation every few steps, costs that much each time.
+
+    The learning rate is that of the first parameter group whose peak is above 0, so a first group that is frozen is passed
+    over. A run has one LRForecast, as two would write under the same names.
 
     Args:
         runs: earlier runs of the same set-up: histories, files or folders. Without any the laws rest on this run alone and on
             their priors, and a run that has not decayed yet says little about a decay.
         steps, shape: of the cooldown, as `CooldownCallback` takes them, and by default as the run's own has them.
         every: forecast every so many steps, instead of at each evaluation.
-        loss: which to forecast. ``"auto"`` is the held-out loss where the run is evaluated and all `runs` were, else the
-            training loss; the two are never mixed.
+        loss: which to forecast. ``"auto"`` is the held-out loss where the run is evaluated and each of `runs` has 8 or more
+            of them behind its beginning, as `fit_law` has it, else the training loss; the two are never mixed.
 
     >>> from transformers import Trainer
     >>> Trainer(..., callbacks=[CooldownCallback(finish_by="18:00"), LRForecast(["earlier"])]).train()  # doctest: +SKIP
 
     Raises:
-        ValueError: for a length or a shape that cannot be read, an `every` below 1, a `loss` that there is none of.
+        ValueError: for a length or a shape that cannot be read, an `every` below 1, a `loss` that there is none of; and as
+            training begins, for a second LRForecast.
         FileNotFoundError: where one of `runs` is not there.
     """
 
@@ -91,20 +102,24 @@ class LRForecast(Listener):
             raise ValueError(f"loss={loss!r} must be one of {', '.join(LOSSES)}")
         given = [runs] if isinstance(runs, History | str | Path) else list(runs)
         self.runs = [run if isinstance(run, History) else read_history(run) for run in given]
-        self.forecast: Forecast | None = None  # the last one, on the first process
         self._typed = None if steps is None else CooldownCallback(steps)
         self._shape = None if shape is None else str(parse(shape))
-        self._own = CooldownCallback()  # the run's, where it has one; this one never starts
         self._asked, self._loss = every, loss
+        self._begin(CooldownCallback(), TrainerState(), None)
+
+    def _begin(self, own: CooldownCallback, state: TrainerState, scheduler: Any, group: int = 0) -> None:
+        """Forgets the training before."""
+        self._own = own  # the run's, where it has one; else one that never starts
+        self._state, self._scheduler, self._group = state, scheduler, group
         self._quantity: Quantity = "loss"
-        self._state: TrainerState = TrainerState()
-        self._args: Any = None
-        self._scheduler: Any = None
-        self._seen = Seen()
+        self.seen = Seen()  # on the first process, as is the next
+        self.forecast: Forecast | None = None  # the last one
         self._earlier: Law | None = None  # fitted to `runs` alone, once
         self._trains = self._due = self._over = False
+        self._decayed = False  # whether a forecast, or a fall, lies before the resume
         self._evaluated = 0  # the last step that was
-        self._silent = ""  # why nothing is told, since the last forecast
+        self._told: set[str] = set()
+        self._early = ""  # why there is no forecast yet
 
     # The beginning
 
@@ -112,21 +127,31 @@ class LRForecast(Listener):
         """Takes up what the run has been so far, and says where no forecast can come."""
         super().on_train_begin(args, state, control, **kwargs)
         callbacks = [] if self._trainer is None else self._trainer.callback_handler.callbacks
-        self._own = next((one for one in callbacks if isinstance(one, CooldownCallback)), CooldownCallback())
-        self._args, self._state, self._scheduler = args, state, kwargs["lr_scheduler"]
-        self._trains, self._due, self._over, self._silent = True, False, False, ""
-        self._seen, self.forecast, self._evaluated = Seen(), None, 0
+        several = sum(isinstance(one, LRForecast) for one in callbacks)
+        if several > 1:
+            raise ValueError(f"{several} LRForecasts would write under the same names; give one, with all earlier runs")
+        own = next((one for one in callbacks if isinstance(one, CooldownCallback)), CooldownCallback())
+        peaks = [float(group.get("initial_lr", group["lr"])) for group in kwargs["optimizer"].param_groups]
+        group = next((i for i, peak in enumerate(peaks) if peak > 0), 0)
+        self._begin(own, state, kwargs["lr_scheduler"], group)
+        self._trains = True
         if not state.is_world_process_zero:
             return
-        evaluates = _evaluates(args) and not isinstance(getattr(self._trainer, "eval_dataset", None), dict)
-        held_out = evaluates and all(len(run.eval_step) for run in self.runs)
-        self._quantity = self._loss if self._loss != "auto" else "eval_loss" if held_out else "loss"
+        self._quantity = self._chosen(args)
         if self._trainer is None:
             self._say("LRForecast was not shown its Trainer, so it sees no loss; call hf_lrsched.register() before training")
         elif self._asked is None and not _evaluates(args):
             self._say("LRForecast speaks at evaluations, and eval_strategy is 'no'; set it, or give LRForecast(every=...)")
         if state.global_step:
-            self._seen.take(self._before(args, state), state.global_step)
+            self.seen = Seen.of(self._before(args, state), until=state.global_step, group=group)
+            self._decayed = self.seen.fell or any("cooldown_loss" in line for line in state.log_history)
+
+    def _chosen(self, args: TrainingArguments) -> Quantity:
+        """The loss that is forecast: as asked, or the held-out one where this run and those before have it."""
+        from ..runs.forecast.observed import quantity_of
+
+        has = _evaluates(args) and not isinstance(getattr(self._trainer, "eval_dataset", None), dict)
+        return quantity_of(self.runs, self._loss if has or self._loss != "auto" else "loss", None)
 
     def _before(self, args: TrainingArguments, state: TrainerState) -> History:
         """The run before it was resumed: every step where `LRRecorder` has written them all, else what Trainer logged."""
@@ -134,11 +159,14 @@ class LRForecast(Listener):
         if any(isinstance(one, LRRecorder) for one in self._listeners) and file.is_file():
             try:
                 written = read_history(file)
-            except ValueError:  # nothing of it could be read
+            except (OSError, ValueError):  # nothing of it could be read
                 written = History.of([])
             if len(written) and written.step[0] == 1:
                 return written
-        return History.of(state.log_history, averaged=max(1, int(state.logging_steps)))
+        # A line has the mean since the line before it, and logging_steps may have been another then.
+        steps = [int(line["step"]) for line in state.log_history if "loss" in line]
+        gaps = [after - before for before, after in pairwise(steps)]
+        return History.of(state.log_history, averaged=max(gaps, default=max(steps, default=1)))
 
     # Every step
 
@@ -148,7 +176,7 @@ class LRForecast(Listener):
         if self._state.is_world_process_zero:
             for one in points:
                 if not one.skipped:
-                    self._seen.add(one.step, math.nan if one.loss is None else one.loss, one.lrs[0])
+                    self.seen.add(one.step, math.nan if one.loss is None else one.loss, one.lrs[self._group])
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -167,8 +195,10 @@ class LRForecast(Listener):
             self._tell()
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """What is evaluated from now on does not belong to the run."""
+        """What is evaluated from now on does not belong to the run; where it never had enough losses, that is said."""
         self._trains = False
+        if self._early:
+            self._say(f"the run has ended without a forecast: {self._early}")
 
     # The forecast
 
@@ -176,15 +206,19 @@ class LRForecast(Listener):
         """To be called on every process; the first one forecasts, and no other waits for what it finds."""
         self.fetch()
         self._due = False
-        if not self._state.is_world_process_zero or self._over or not self._seen.at_peak:
+        if not self._state.is_world_process_zero or self._over or not self.seen.at_peak:
             return
-        if self._seen.fell:
-            self._over, self._silent = True, ""
+        if self.seen.fell:
+            self._over, early, self._early = True, self._early, ""
             text = "no forecast from now on, as the learning rate has left its peak: LRForecast is for what is before"
-            self._say(text, logging.INFO if self.forecast else logging.WARNING)
+            self._say(f"{text}; until here there were {early}" if early else text, logging.INFO if self.forecast or self._decayed else logging.WARNING)
             return
+        self._early = ""
         try:
             self._log(*self._forecasts())
+        except _Early as error:
+            self._early = str(error)
+            self._say(f"no forecast at step {self._state.global_step}: {error}", logging.INFO)
         except ValueError as error:
             self._say(f"no forecast at step {self._state.global_step}: {error}")
         except Exception as error:  # whatever a law or a tracker does: a forecast is no reason to lose a run
@@ -203,7 +237,9 @@ class LRForecast(Listener):
         after = (0, max(round(_MORE * step), 1))
         shape, to = self._shape or self._own.shape, self._own.to
         run = self._history()
-        if self.runs and self._is_early(run):
+        losses = run.eval_loss if self._quantity == "eval_loss" else run.loss
+        if np.isfinite(losses).all() and is_early(run, self._quantity):  # one that has diverged is not followed
+            self._check_followed()
             law = self._earlier = self._earlier or fit_law(self.runs, loss=self._quantity)
             peak = float(run.lr[-1, 0])
             now, later = (law.predict(self._schedule(more, shape, to), peak_lr=peak) for more in after)
@@ -212,12 +248,21 @@ class LRForecast(Listener):
             now, later = (law.cooldown_now(run, self._length(step + more), shape=shape, to=to, after=more) for more in after)
         return now, law.gap(now, later)
 
-    def _is_early(self, run: History) -> bool:
-        """Whether this run has too few losses yet; one that has diverged has not."""
-        from ..runs.forecast.observed import FEWEST
+    def _check_followed(self) -> None:
+        """Whether earlier runs can speak for this one while it has too few losses.
 
-        losses = run.eval_loss if self._quantity == "eval_loss" else run.loss
-        return len(losses) < 2 * FEWEST and bool(np.isfinite(losses).all()) and not usable(run, self._quantity)
+        Raises:
+            _Early: where there are none, or its schedule cannot be followed beforehand.
+        """
+        from ..runs.forecast.observed import FEWEST, WORDS
+
+        few = f"too few {WORDS[self._quantity]} yet, and a law needs {FEWEST} behind the beginning of a run"
+        if not self.runs:
+            raise _Early(f"{few}; evaluate more often, or give an earlier run, LRForecast([...])")
+        if not isinstance(self._scheduler, ScheduleLR):
+            raise _Early(
+                f"{few}; {type(self._scheduler).__name__} is no schedule of hf_lrsched that could be followed before"
+            )
 
     def _length(self, step: int) -> int:
         """Steps of a cooldown that starts at `step`."""
@@ -227,25 +272,20 @@ class LRForecast(Listener):
         """The run so far, as a law reads it."""
         log: list[dict[str, Any]] = self._state.log_history
         held_out = [{"step": line["step"], "eval_loss": line["eval_loss"]} for line in log if "eval_loss" in line]
-        known: dict[str, Any] = {"source": "this run", "total": self._state.max_steps, "averaged": self._seen.width}
+        known: dict[str, Any] = {"source": "this run", "total": self._state.max_steps, "averaged": self.seen.width}
         if isinstance(self._scheduler, ScheduleLR):
-            known |= {"schedule": self._scheduler.planned, "peak": tuple(map(float, self._scheduler.base_lrs))}
-        return History.of([*self._seen.lines(), *(line for line in held_out if line["step"] > 0)], **known)
+            known |= {"schedule": self._scheduler.planned, "peak": (float(self._scheduler.base_lrs[self._group]),)}
+        return History.of([*self.seen.lines(), *(line for line in held_out if line["step"] > 0)], **known)
 
     def _schedule(self, after: int, shape: str, to: float) -> Schedule:
         """The run's schedule up to now and for so many steps more at its peak, and then the cooldown."""
-        if not isinstance(self._scheduler, ScheduleLR):
-            raise ValueError(
-                f"this run has too few losses yet, and {type(self._scheduler).__name__} is no schedule of hf_lrsched that "
-                "could be followed beforehand"
-            )
         step, at = self._state.global_step, self._scheduler.last_epoch
         high = self._scheduler.planned(max(at - 1, 0))
         cooldown = fall(self._length(step + after), shape, start=high, to=to * high)
         return cut(self._scheduler.planned, at) >> hold(step - at + after, at=high) >> cooldown
 
     def _log(self, now: Forecast, gain: tuple[float, float, float]) -> None:
-        first, self.forecast, self._silent = self.forecast is None, now, ""
+        first, self.forecast = self.forecast is None, now
         low, high = now.interval()
         scalars = {"cooldown_loss": now.final, "cooldown_loss_low": low, "cooldown_loss_high": high}
         scalars |= dict(zip(("cooldown_gain", "cooldown_gain_low", "cooldown_gain_high"), gain, strict=True))
@@ -253,78 +293,34 @@ class LRForecast(Listener):
         step, log = self._state.global_step, self._state.log_history
         line: dict[str, Any] = {"step": step, "epoch": self._state.epoch, **scalars, "cooldown_of": now.quantity}
         log.append(line)
+        shown = [f"{value:.{decimals([now.final], [high - low])}f}" for value in (now.final, low, high, *gain)]
         logger.info(
-            "step %d: a cooldown of %d steps from here on is predicted to end at %.4f (90 %%: %.4f to %.4f); a tenth later "
-            "it would end %.4f lower (90 %%: %.4f to %.4f)",
-            *(step, now.steps - step, now.final, low, high, *gain),
+            "step %d: a cooldown of %d steps from here on is predicted to end at %s (90 %%: %s to %s); a tenth later it "
+            "would end %s lower (90 %%: %s to %s)",
+            *(step, now.steps - step, *shown),
         )
         for caution in now.cautions if first else ():
             logger.info("of these forecasts: %s", caution)
+        of = "eval_" if now.quantity == "eval_loss" else ""  # as trackers group them; no word could be sent
         try:
             if self._trainer is not None:
-                trackers.report(self._trainer, scalars)
+                trackers.report(self._trainer, {f"{of}{name}": value for name, value in scalars.items()})
         except Exception as error:  # whatever a tracker raises: a word to it is no reason to lose a forecast
             self._say(f"a tracker could not be told the forecast: {error}")
 
     def _say(self, text: str, level: int = logging.WARNING) -> None:
-        """Once until there is a forecast."""
-        if not self._silent:
+        """Once a training, whatever numbers are in it."""
+        kind = _NUMBER.sub("", text)
+        if kind not in self._told:
             logger.log(level, "%s", text)
-        self._silent = text
+        self._told.add(kind)
 
 
-class Seen:
-    """What a run has shown: mean losses over stretches of steps, so many at most, and whether it stays at its peak.
+class _Early(ValueError):
+    """The run has too few losses yet: a stage that every run goes through."""
 
-    >>> seen = Seen(most=2)
-    >>> for step in range(1, 6):
-    ...     seen.add(step, loss=float(step), lr=1e-3)
-    >>> seen.width, [line["loss"] for line in seen.lines()]
-    (4, [2.5, 5.0])
-    """
 
-    def __init__(self, most: int = _MOST) -> None:
-        self.width, self._most = 1, most
-        self._rows: dict[int, list[float]] = {}  # by stretch: its last step, sum of losses, steps, LR of the last one
-        self.peak, self.flat, self.fell = -1.0, 0, False
-
-    @property
-    def at_peak(self) -> bool:
-        """Whether the warm-up is over: the learning rate has stayed where it is, or has fallen."""
-        return self.fell or self.flat > 0
-
-    def add(self, step: int, loss: float, lr: float, steps: int = 1) -> None:
-        """A loss, in the mean over `steps` steps up to `step`, and the learning rate of that one."""
-        self._follow(lr)
-        row = self._rows.setdefault((step - 1) // self.width, [step, 0.0, 0, lr])
-        row[:] = [step, row[1] + steps * loss, row[2] + steps, lr]
-        while len(self._rows) > self._most:
-            rows, self._rows, self.width = self._rows, {}, 2 * self.width
-            for last, total, count, at in rows.values():
-                row = self._rows.setdefault((int(last) - 1) // self.width, [last, 0.0, 0, at])
-                row[:] = [last, row[1] + total, row[2] + count, at]
-
-    def _follow(self, lr: float) -> None:
-        if lr > self.peak * (1 + _EQUAL):
-            self.peak, self.flat = lr, 0
-        elif lr < self.peak * (1 - _EQUAL):
-            self.fell = True
-        else:
-            self.flat += 1
-
-    def take(self, run: History, until: int) -> None:
-        """What a run has been up to a step."""
-        before = 0
-        for step, loss, lr, logged in zip(
-            run.step.tolist(), run.loss.tolist(), run.lr[:, 0].tolist(), run.logged, strict=True
-        ):
-            if step <= until and logged and not math.isnan(lr):
-                self.add(step, loss, lr, min(run.averaged, step - before))
-                before = step
-
-    def lines(self) -> list[dict[str, float]]:
-        """As a log has them."""
-        return [{"step": last, "loss": total / count, "lr": lr} for last, total, count, lr in self._rows.values()]
+_NUMBER = re.compile(r"\d[\d.,e+-]*")
 
 
 def _evaluates(args: TrainingArguments) -> bool:

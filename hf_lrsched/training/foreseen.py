@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..runs.history import History
 from ..schedules.schedule import Schedule
@@ -59,21 +62,24 @@ def foresee(schedule: Schedule, trunk: History, done: Sequence[History], *, befo
     >>> foresee(wsd(100), trunk, [], before=trunk, shape="1-sqrt").reason
     'the trunk has 0 evaluations, and a law needs 8 behind its beginning; eval_strategy="steps" with eval_steps=5 gives them'
     """
-    from ..runs.forecast import fit_law
-    from ..runs.forecast.observed import FEWEST
-
-    few = len(trunk.eval_step) < 2 * FEWEST  # of as many, half may lie in its beginning, which no law follows
-    if few and not usable(trunk, "eval_loss"):
-        found, every = len(trunk.eval_step), max(trunk.total // (2 * FEWEST), 1)
-        has = f"the trunk has {found} evaluation{'s' * (found != 1)}, and a law needs {FEWEST} behind its beginning"
-        return Foreseen(reason=f'{has}; eval_strategy="steps" with eval_steps={every} gives them')
     try:
-        law = fit_law([trunk, *(run for run in done if usable(run, "eval_loss"))], loss="eval_loss")
-        forecast = _cooled(law, before, schedule, shape) if usable(before, "eval_loss") else law.predict(schedule)
-    except Exception as error:  # whatever a law does: a forecast is no reason to lose a plan
+        return _foreseen(schedule, trunk, done, before, shape)
+    except Exception as error:  # whatever a law does: a forecast is no reason to lose a plan, or to leave processes waiting
         if not isinstance(error, ValueError):  # the law's own refusals
             logger.warning("no forecast of a branch, as it failed: %s: %s", type(error).__name__, error)
         return Foreseen(reason=str(error))
+
+
+def _foreseen(schedule: Schedule, trunk: History, done: Sequence[History], before: History, shape: str) -> Foreseen:
+    from ..runs.forecast import fit_law
+    from ..runs.forecast.observed import FEWEST
+
+    if is_early(trunk, "eval_loss"):
+        found, every = len(trunk.eval_step), max(trunk.total // (2 * FEWEST), 1)  # half may lie in its beginning
+        has = f"the trunk has {found} evaluation{'s' * (found != 1)}, and a law needs {FEWEST} behind its beginning"
+        return Foreseen(reason=f'{has}; eval_strategy="steps" with eval_steps={every} gives them')
+    law = fit_law([trunk, *(run for run in done if usable(run, "eval_loss"))], loss="eval_loss")
+    forecast = _cooled(law, before, schedule, shape) if usable(before, "eval_loss") else law.predict(schedule)
     return Foreseen(forecast.final, forecast.interval())
 
 
@@ -108,3 +114,28 @@ def usable(run: History, quantity: Quantity) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_early(run: History, quantity: Quantity) -> bool:
+    """Whether a run has too few losses behind its beginning for a law: no losses, however good, would do there.
+
+    >>> is_early(History.of([{"step": 1, "lr": 1e-3, "eval_loss": 2.0}]), "eval_loss")
+    True
+    """
+    loss, eval_loss = (np.linspace(2.0, 1.0, len(losses)) for losses in (run.loss, run.eval_loss))
+    return not usable(replace(run, loss=loss, eval_loss=eval_loss), quantity)
+
+
+def decimals(losses: Iterable[float], widths: Iterable[float]) -> int:
+    """How many decimals losses are shown with: four, as a cross-entropy's.
+
+    Of those below 0.1 or from 100 on as many as give two digits of the narrowest interval, or five of the smallest loss.
+
+    >>> decimals([3.21], [0.18]), decimals([3e-4], [2e-6]), decimals([3e-4], []), decimals([5120.0], [31.0])
+    (4, 7, 8, 0)
+    """
+    sizes, known = [abs(loss) for loss in losses if loss and math.isfinite(loss)], [width for width in widths if width > 0]
+    if not sizes or (min(sizes) >= 0.1 and max(sizes) < 100):
+        return 4
+    least, digits = (min(known), 2) if known else (min(sizes), 5)
+    return max(digits - 1 - math.floor(math.log10(least)), 0)

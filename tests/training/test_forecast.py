@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -11,17 +13,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 from transformers import Trainer, TrainerCallback
 from transformers.integrations import integration_utils
 
-from hf_lrsched import Checkpoints, CooldownCallback, History, LRForecast, LRRecorder, last_complete, read_history
+from hf_lrsched import (
+    Checkpoints,
+    CooldownCallback,
+    History,
+    LRForecast,
+    LRRecorder,
+    fit_law,
+    last_complete,
+    read_history,
+    wsd,
+)
 from hf_lrsched.runs import forecast as library
-from hf_lrsched.training.forecast import Seen
 
-from .running import At, arguments, die, equal, killed, said, two_processes
+from .running import At, Skips, arguments, die, equal, killed, said, two_processes
 from .test_trainer import weights
 
 WINDOW, CONTEXT = 32, 4
@@ -77,6 +86,10 @@ def steps(made: Any) -> list[int]:
     return [line["step"] for line in told(made)]
 
 
+def band(line: dict[str, Any]) -> tuple[float, float]:
+    return line["cooldown_loss_low"], line["cooldown_loss_high"]
+
+
 def held_out(made: Any) -> dict[int, float]:
     return {line["step"]: line["eval_loss"] for line in made.state.log_history if "eval_loss" in line}
 
@@ -114,16 +127,36 @@ def test_every_evaluation_from_some_on_has_a_forecast_until_the_cooldown(cooled:
 
 def test_with_an_earlier_run_the_band_is_narrower_and_there_from_the_beginning(cooled: Any, tmp_path: Path) -> None:
     words = {"seed": 7, "max_steps": 10**9}
-    alone = LRForecast()
-    made = reader(tmp_path, CooldownCallback(at=400), LRForecast([cooled.args.output_dir]), alone, **words)
+    alone = reader(tmp_path / "alone", LRForecast(), **{**words, "max_steps": 400})
+    alone.train()
+    made = reader(tmp_path, CooldownCallback(at=400), LRForecast([cooled.args.output_dir]), **words)
     made.train()
-    by_both = [line for line in told(made) if line["step"] == 400]
-    assert len(by_both) == 2  # one of each of the callbacks
-    low, high = (by_both[0][f"cooldown_loss_{edge}"] for edge in ("low", "high"))
-    assert alone.forecast is not None
-    assert high - low < 0.6 * np.diff(alone.forecast.interval()).item()
+    (low, high), widest = band(told(made)[-1]), band(told(alone)[-1])
+    assert steps(made)[-1] == steps(alone)[-1] == 400
+    assert high - low < 0.6 * (widest[1] - widest[0])
     assert low < held_out(made)[500] < high
     assert steps(made)[0] == 2 * EVERY  # the first evaluation behind the warm-up
+
+
+def test_while_it_is_early_an_earlier_run_says_what_a_cooldown_and_a_later_one_give(cooled: Any, tmp_path: Path) -> None:
+    law = fit_law(cooled.args.output_dir)
+    made = reader(tmp_path, Skips(9, 10, 30), LRForecast([cooled.args.output_dir]), max_steps=40)  # of which 37 are done
+    made.train()
+    [line] = told(made)
+    now, later = (law.predict(wsd(step + step // 4, warmup=20, decay=step // 4)) for step in (40, 44))
+    assert line["step"] == 40
+    assert line["cooldown_end"] == 50
+    assert line["cooldown_loss"] == pytest.approx(now.final, rel=1e-3)  # three steps of the warm-up were taken twice
+    assert line["cooldown_gain"] == pytest.approx(law.gap(now, later)[0], rel=0.02)
+
+
+def test_a_training_after_another_has_a_law_of_its_own(cooled: Any, tmp_path: Path) -> None:
+    callback = LRForecast([cooled.args.output_dir])
+    for strategy, of in (("steps", "eval_loss"), ("no", "loss")):
+        made = reader(tmp_path / of, callback, max_steps=60, eval_strategy=strategy)
+        callback._asked = None if strategy == "steps" else 5
+        made.train()
+        assert {line["cooldown_of"] for line in told(made)} == {of}
 
 
 def test_the_run_itself_is_left_as_it_is(cooled: Any, tmp_path: Path) -> None:
@@ -175,8 +208,9 @@ def test_of_several_held_out_sets_there_is_one_forecast_and_it_is_of_the_trainin
 
 def test_the_length_and_the_shape_are_those_of_the_runs_own_cooldown(tmp_path: Path) -> None:
     own, other = LRForecast(), LRForecast(steps=50, shape="linear")
-    made = reader(tmp_path, CooldownCallback("10%", shape="linear", to=0.1, at=200), own, other, max_steps=10**9)
-    made.train()
+    for callback in (own, other):
+        cooldown = CooldownCallback("10%", shape="linear", to=0.1, at=200)
+        reader(tmp_path / str(id(callback)), cooldown, callback, max_steps=10**9).train()
     assert own.forecast is not None
     assert other.forecast is not None
     assert (own.forecast.steps, other.forecast.steps) == (222, 250)
@@ -215,13 +249,66 @@ def test_before_its_own_decay_wsd_is_a_stable_run(tmp_path: Path, caplog: pytest
     ]
 
 
-def test_too_few_losses_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    made = reader(tmp_path, LRForecast(), max_steps=120)
-    made.train()
+FEW = "too few held-out losses yet, and a law needs 8 behind the beginning of a run"
+
+
+def test_too_few_losses_are_a_stage_and_a_run_that_never_had_enough_is_told_at_its_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "hf_lrsched"):
+        reader(tmp_path, LRForecast(), max_steps=120).train()
+    asks = f"{FEW}; evaluate more often, or give an earlier run, LRForecast([...])"
+    assert said(caplog, "INFO") == [f"no forecast at step 40: {asks}"]
+    assert said(caplog) == [f"the run has ended without a forecast: {asks}"]
+
+
+def test_too_few_losses_before_a_fall_are_told_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    reader(tmp_path, LRForecast(), max_steps=120, lr_scheduler_kwargs={"warmup": 20, "decay": 60}).train()
     [line] = said(caplog)
-    assert line.startswith("no forecast at step 40: this run has ")
-    assert "a law needs 8 or more" in line
-    assert made.state.global_step == 120
+    assert line.startswith("no forecast from now on, as the learning rate has left its peak")
+    assert f"; until here there were {FEW}" in line
+
+
+def evaluates_to(made: Any, loss: Callable[[int, float], float | None]) -> Any:
+    """`made`, whose evaluations find this of a step and of the loss that there was."""
+    plain = made.evaluation_loop
+
+    def loop(*args: Any, **words: Any) -> Any:
+        found = plain(*args, **words)
+        was = found.metrics.pop("eval_loss")
+        now = loss(made.state.global_step, was)
+        if now is not None:
+            found.metrics["eval_loss"] = now
+        return found
+
+    made.evaluation_loop = loop
+    return made
+
+
+@pytest.mark.parametrize(
+    ("loss", "reason"),
+    [(lambda step, was: 2.0 + step / 1000, "rose"), (lambda step, was: 0.0, "and the laws are of losses above 0")],
+)
+def test_why_there_is_no_forecast_is_told_after_the_stage_of_too_few_losses(
+    loss: Any, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    evaluates_to(reader(tmp_path, LRForecast(), max_steps=300), loss).train()
+    [line] = said(caplog)  # though it was refused at every evaluation, with other numbers
+    assert line.startswith("no forecast at step ")
+    assert reason in line
+
+
+def test_a_loss_that_comes_and_goes_warns_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def loss(step: int, was: float) -> float:
+        return was + (1.0 if step > 160 and step // 60 % 2 else 0.0)
+
+    made = evaluates_to(reader(tmp_path, LRForecast(), eval_steps=10, max_steps=500), loss)
+    made.train()
+    gaps = np.diff(steps(made))
+    assert gaps.min() == 10 < gaps.max()  # there were forecasts, refusals between them, and forecasts again
+    kinds = [re.sub(r"\d[\d.]*", "", line) for line in said(caplog)]
+    assert kinds
+    assert len(kinds) == len(set(kinds))
 
 
 def test_without_evaluations_and_every_it_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -238,9 +325,9 @@ def test_a_law_that_fails_ends_no_run(
         raise ZeroDivisionError("division by zero")
 
     monkeypatch.setattr(library, "fit_law", fails)
-    made = reader(tmp_path, LRForecast(), max_steps=100)
+    made = reader(tmp_path, LRForecast(), max_steps=240)
     made.train()
-    assert made.state.global_step == 100
+    assert made.state.global_step == 240
     assert said(caplog) == ["no forecast from now on, as one failed: ZeroDivisionError: division by zero"]
 
 
@@ -284,24 +371,32 @@ def test_a_run_that_is_resumed_is_told_what_one_that_never_stopped_is(recorded: 
         assert one["cooldown_loss"] == pytest.approx(other["cooldown_loss"], rel=1e-6 if recorded else 1e-3)
 
 
-def test_the_trackers_are_told_and_one_that_fails_is_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("of", "prefix"), [("eval_loss", "eval_"), ("loss", "")])
+def test_the_trackers_are_told_of_which_loss_and_one_that_fails_is_a_warning(
+    of: Any, prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[dict[str, Any]] = []
 
     class Tracker(TrainerCallback):
         def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if "cooldown_loss" in kwargs["logs"]:
+            if f"{prefix}cooldown_loss" in kwargs["logs"]:
                 sent.append(kwargs["logs"])
                 if len(sent) == 2:
                     raise RuntimeError("no route")
 
     monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "wandb", Tracker)
-    made = reader(tmp_path, LRForecast(), report_to=["wandb"], max_steps=220)
+    made = reader(tmp_path, LRForecast(loss=of), report_to=["wandb"], max_steps=220)
     made.train()
-    assert [one["cooldown_loss"] for one in sent] == [line["cooldown_loss"] for line in told(made)]
-    assert all(isinstance(value, float) for one in sent for value in one.values())
-    assert said(caplog)[1:] == ["a tracker could not be told the forecast: no route"]
+    assert len(sent) >= 2
+    assert [one[f"{prefix}cooldown_loss"] for one in sent] == [line["cooldown_loss"] for line in told(made)]
+    assert all(name.startswith(f"{prefix}cooldown_") and isinstance(one[name], float) for one in sent for name in one)
+    assert said(caplog) == ["a tracker could not be told the forecast: no route"]
+
+
+def test_a_second_one_in_a_run_is_refused(tmp_path: Path) -> None:
+    made = reader(tmp_path, LRForecast(), LRForecast(loss="loss"))
+    with pytest.raises(ValueError, match="2 LRForecasts would write under the same names; give one, with all earlier runs"):
+        made.train()
 
 
 def test_the_file_of_the_run_is_read_as_before(cooled: Any) -> None:
@@ -316,29 +411,3 @@ def test_of_two_processes_the_first_one_forecasts_and_none_waits(tmp_path: Path)
     one, other = (tmp_path / f"forecast-{rank}.json" for rank in (0, 1))
     assert one.read_text() == "[50, 100]"
     assert other.read_text() == "[]"
-
-
-# What is kept of a run
-
-
-@given(losses=st.lists(st.floats(-10, 10), min_size=1, max_size=60), most=st.integers(2, 10))
-def test_stretches_are_means_and_never_more_than_so_many(losses: list[float], most: int) -> None:
-    seen = Seen(most)
-    for step, loss in enumerate(losses, start=1):
-        seen.add(step, loss, HIGH)
-    lines = seen.lines()
-    assert len(lines) <= most
-    firsts = list(range(0, len(losses), seen.width))
-    assert [line["loss"] for line in lines] == pytest.approx([np.mean(losses[i : i + seen.width]) for i in firsts], abs=1e-9)
-    assert [line["step"] for line in lines] == [min(i + seen.width, len(losses)) for i in firsts]
-
-
-def test_a_peak_is_left_only_by_a_fall() -> None:
-    seen = Seen()
-    for step, lr in enumerate([0.0, 0.5, 1.0], start=1):
-        seen.add(step, 1.0, lr)
-        assert not seen.at_peak
-    seen.add(4, 1.0, 1.0 + 1e-8)
-    assert (seen.at_peak, seen.fell) == (True, False)
-    seen.add(5, 1.0, 0.99)
-    assert seen.fell
