@@ -52,8 +52,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_without_schedules_the_usual_ones_are_compared_over_the_longest_run(made: dict[str, str]) -> None:
     data = told(made["wsd"], made["cosine"])
     law = fit_law([made["wsd"], made["cosine"]])
-    linear = build("rex", STEPS, alpha=0).named("linear")
-    expected = law.compare(["wsd", "warmup_cosine", linear], STEPS)
+    expected = law.compare(["wsd", "warmup_cosine", "linear"], STEPS)
     assert [(one["name"], one["final"]) for one in data["forecasts"]] == [(one.name, one.final) for one in expected.forecasts]
     assert {one["steps"] for one in data["forecasts"]} == {STEPS}
     assert (data["ties"], data["cautions"]) == (list(expected.ties), list(expected.cautions))
@@ -70,14 +69,14 @@ def test_json_says_what_was_fitted_on_what(made: dict[str, str]) -> None:
 
 
 def test_arguments_of_a_schedule_follow_its_name(made: dict[str, str]) -> None:
-    typed = ["wsd:decay=0.1,shape=linear", 'wsd_s:ends=["50%","100%"],decay=10%', "cosine", "wsd:warmup-steps=60"]
+    typed = ["wsd:decay=0.1,shape=linear", 'wsd_s:ends=["50%","100%"],decay=10%', "cosine", "wsd:warmup-steps=90"]
     data = told(made["wsd"], "--steps", "1200", *(word for one in typed for word in ("--schedule", one)))
     given = {one["name"]: from_spec(one["schedule"]) for one in data["forecasts"]}
     assert given == {
-        typed[0]: build("wsd", 1200, decay=0.1, shape="linear"),
-        typed[1]: build("wsd_s", 1200, ends=["50%", "100%"], decay="10%"),
-        typed[2]: build("warmup_cosine", 1200, min_lr_ratio=0.0),
-        typed[3]: build("wsd", 1200, warmup=60),
+        typed[0]: build("wsd", 1200, warmup=60, decay=0.1, shape="linear"),  # the run's own warm-up
+        typed[1]: build("wsd_s", 1200, warmup=60, ends=["50%", "100%"], decay="10%"),
+        typed[2]: build("warmup_cosine", 1200, warmup=60, min_lr_ratio=0.0),
+        typed[3]: build("wsd", 1200, warmup=90),
     }
 
 
@@ -96,7 +95,8 @@ def test_runs_of_several_peaks_are_told_apart_by_peak(made: dict[str, str], tmp_
     higher = written(tmp_path / "higher", wsd(STEPS), peak=2 * PEAK)
     unsaid = call(made["wsd"], higher)
     assert unsaid.exit_code == 1
-    assert "the runs have several peaks, 0.001 and 0.002; say which" in unsaid.output
+    assert "the runs have several peaks, 0.001 and 0.002; say which: --peak 0.001" in unsaid.output
+    assert call(made["wsd"], higher, "--schedule", "wsd:peak=2e-3", "--optimize").output == unsaid.output
     data = told(made["wsd"], higher, "--peak-lr", "2e-3", "--schedule", "wsd", "--schedule", "wsd:learning_rate=1e-3")
     assert {one["name"]: one["peak_lr"] for one in data["forecasts"]} == {
         "wsd": pytest.approx(2 * PEAK),
@@ -118,7 +118,8 @@ def test_runs_of_next_to_no_steps_are_drawn_and_called_what_they_are(
 ) -> None:
     done = call(made["wsd"], "--steps", steps, "-o", str(tmp_path / "a.png"))
     assert done.exit_code == 0, done.output
-    assert "before or soon after the first loss that was fitted" in done.output
+    assert f"\n{steps} step{'s' * (steps != '1')}\n" in done.output
+    assert f"each of wsd, warmup_cosine and linear ends after {steps} steps" in done.output.replace("1 step,", "1 steps,")
     assert (tmp_path / "a.png").stat().st_size > 1000
 
 
@@ -156,7 +157,7 @@ def test_files_of_any_kind_are_runs_and_their_warm_up_can_be_said(made: dict[str
         shutil.copyfileobj(state, file)
     with behind.open("w") as table:
         rows = zip(history.step, history.lr[:, 0], history.eval_loss, strict=True)
-        csv.writer(table).writerows([("step", "lr", "val_loss"), *(row for row in rows if row[0] >= 60)])
+        csv.writer(table).writerows([("step", "lr", "val_loss"), *(row for row in rows if row[0] >= 80)])
     whole = {one["name"]: one["final"] for one in told(made["wsd"])["forecasts"]}
     assert {one["name"]: one["final"] for one in told(str(packed))["forecasts"]} == whole
     [near, far] = [
@@ -177,6 +178,19 @@ def test_files_of_any_kind_are_runs_and_their_warm_up_can_be_said(made: dict[str
         (("WSD", "--peak-lr", "1e-2"), 1, "peak_lr=0.01, but the runs had 0.001"),
         (("WSD", "--schedule", "wsd:peak=1e-2"), 1, "peak_lr=0.01, but the runs had 0.001"),
         (("WSD", "--schedule", "wsdd"), 1, "did you mean 'wsd'"),
+        (("WSD", "--schedule", "cosin"), 1, "did you mean 'cosine'"),
+        (("WSD", "--schedule", "odd"), 1, "phases, linear, cosine, constant_with_warmup, and JSON files with a spec)"),
+        (
+            ("WSD", "--schedule", "wsd:steps=100"),
+            2,
+            "steps is no argument of a schedule; the length of all schedules is --steps",
+        ),
+        (
+            ("WSD", "--schedule", "rex:max-steps=9"),
+            2,
+            "max_steps is no argument of a schedule; the length of all schedules is",
+        ),
+        (("WSD", "--schedule", "wsd:name=mine"), 2, "name is no argument of a schedule; a schedule is called what was typed"),
         (("WSD", "--schedule", "wsd:deca=1"), 1, "wsd does not know 'deca'; did you mean 'decay'?"),
         (("WSD", "--schedule", "wsd:decay"), 2, "an argument is NAME=VALUE, as in wsd:decay=0.1,shape=linear"),
         (("WSD", "--schedule", "wsd:peak=high"), 2, "the peak is one number"),
@@ -184,7 +198,7 @@ def test_files_of_any_kind_are_runs_and_their_warm_up_can_be_said(made: dict[str
         (("WSD", "--loss", "loss"), 1, "training losses"),
         (("WSD", "--cooldown-now", "ages"), 2, "a length is steps (500) or a share of the run (10%)"),
         (("WSD", "--cooldown-now", "0"), 2, "a length is steps (500) or a share of the run (10%)"),
-        (("--cooldown-now", "WSD"), 2, "Missing argument"),
+        (("--cooldown-now", "WSD"), 2, "write the RUNs before it"),
         (("OPEN", "--optimize"), 1, "no run at 0.001 decays"),
         (("WSD", "-o", "a.gif"), 1, "a.gif: the ending says what is written; give one of .png, .svg, .pdf"),
         (("WSD", "-o", "nowhere/a.png"), 1, "there is no folder nowhere"),
@@ -237,3 +251,10 @@ def test_a_log_that_is_cut_short_is_read_and_said(made: dict[str, str], tmp_path
     assert done.exit_code == 0
     assert "warning: 1 line could not be read" in done.stderr
     assert "fitted on the held-out loss of 1 run at a peak of 0.001" in done.stdout
+
+
+def test_a_run_in_letters_that_no_font_has_is_drawn_without_a_warning(made: dict[str, str], tmp_path: Path) -> None:
+    shutil.copytree(made["wsd"], tmp_path / "名前")
+    done = call(str(tmp_path / "名前"), "-o", str(tmp_path / "a.png"))  # here a warning is an error
+    assert done.exit_code == 0, done.output
+    assert done.stderr == ""

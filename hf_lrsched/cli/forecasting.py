@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from ..schedules.schedule import Schedule
 
 _USUAL = ("wsd", "warmup_cosine", "linear")  # ours, what most runs have, and Trainer's default
-# Transformers' words for shapes that the catalogue has under others.
-_THEIRS: dict[str, tuple[str, dict[str, Any]]] = {
-    "linear": ("rex", {"alpha": 0.0}),
-    "cosine": ("warmup_cosine", {"min_lr_ratio": 0.0}),
-}
 _PEAK = ("learning_rate", "peak_lr", "peak")  # an argument of a schedule that is the run's
 _ELSEWHERE = {  # what is no argument of a schedule here
     **dict.fromkeys(("steps", "max_steps", "num_training_steps"), "the length of all schedules is --steps"),
@@ -36,10 +31,8 @@ _ERRORS = (ValueError, TypeError, OSError, ModuleNotFoundError)
 
 
 def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    from ..schedules.catalogue import CATALOGUE
-
     del context, parameter
-    return [name for name in (*CATALOGUE, *_THEIRS) if name.startswith(incomplete)]
+    return [name for name in _known() if name.startswith(incomplete)]
 
 
 def _length(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
@@ -71,8 +64,8 @@ def _picture(context: click.Context, parameter: click.Parameter, file: Path | No
     multiple=True,
     metavar="NAME[:ARGUMENT=VALUE,...]",
     shell_complete=_complete,
-    help="A schedule of the catalogue, cosine or linear as Transformers has them, or a JSON file with a spec; once for each. "
-    "Default: wsd, warmup_cosine and linear.",
+    help="A schedule of the catalogue; cosine, linear or constant_with_warmup as Transformers has them; or a JSON file with "
+    "a spec. Once for each. By name, without warmup=: with that of the RUNs. Default: wsd, warmup_cosine and linear.",
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Optimizer steps. Default: those of the longest RUN.")
 @click.option(
@@ -250,18 +243,14 @@ def _pairs(schedules: tuple[str, ...], steps: int, peak: float | None, law: Law)
 
 
 def _built(typed: str, steps: int, peak: float | None, law: Law) -> tuple[Schedule, float]:
-    """A schedule of the catalogue, and its peak."""
-    from ..schedules.catalogue import build
-    from ..schedules.lengths import Horizon
-
+    """A schedule by its name, and its peak."""
     name, words = _words(typed)
     given = [words.pop(word) for word in _PEAK if word in words]
     if any(not isinstance(value, int | float) for value in given) or len(given) > 1:
         raise click.UsageError(f"{typed}: the peak is one number, as in wsd:learning_rate=3e-4")
-    entry, more = _THEIRS.get(name, (name, {}))
-    _check_name(entry)
+    _check_name(name)
     own = given[0] if given else _peak(law, peak)
-    return build(entry, Horizon(steps, peak=own), **{**more, **words}).named(typed), own
+    return law.schedule(name, steps, own, **words).named(typed), own
 
 
 def _words(typed: str) -> tuple[str, dict[str, Any]]:
@@ -278,21 +267,24 @@ def _words(typed: str) -> tuple[str, dict[str, Any]]:
     return name, words
 
 
-def _check_name(name: str) -> None:
-    """Refuses a name that is neither the catalogue's nor in `_THEIRS`, with the nearest and all there are.
-
-    Raises:
-        ValueError: for such a name.
-    """
+def _known() -> tuple[str, ...]:
+    from ..runs.forecast.asked import THEIRS
     from ..schedules.catalogue import CATALOGUE
 
-    known = (*CATALOGUE, *_THEIRS)
+    return (*CATALOGUE, *THEIRS)
+
+
+def _check_name(name: str) -> None:
+    """Refuses a name that a law does not take.
+
+    Raises:
+        ValueError: with the nearest, and all there are.
+    """
+    known = _known()
     if name in known:
         return
     near = get_close_matches(name, known, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
-    if name == "constant_with_warmup":  # whose warm-up Transformers takes from elsewhere
-        hint = "; write constant:warmup=100, or another number of steps, or a share (5%)"
     raise ValueError(f"unknown schedule {name!r}{hint} (known: {', '.join(known)}, and JSON files with a spec)")
 
 

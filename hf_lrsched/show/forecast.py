@@ -175,7 +175,7 @@ def _draw_ends(axes: Axes, forecasts: Sequence[Forecast]) -> None:
     axes.grid(axis="x", color="#E0E0E0", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.locator_params(axis="x", nbins=6)
-    axes.xaxis.set_major_formatter("{x:g}")  # as the losses above; no power of ten in a corner
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")  # as the losses above; no power of ten in a corner
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     said = f"final {words(forecasts[0].quantity)}, predicted: 90 % (line), 50 % (bar); diamond: the momentum law"

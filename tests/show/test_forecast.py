@@ -90,6 +90,7 @@ LONG = {  # names, and how each begins and ends in a legend, and beside the ends
 }
 
 
+@pytest.mark.filterwarnings("ignore:Glyph")  # of a drawing that nobody saves: `overlaps`
 @pytest.mark.parametrize("name", LONG)
 def test_of_a_long_name_the_beginning_and_the_end_are_shown(name: str, tmp_path: Path) -> None:
     law = fit_law([replace(RUNS[0], source=f"{name}/{name}.json")])
@@ -105,6 +106,7 @@ def test_of_a_long_name_the_beginning_and_the_end_are_shown(name: str, tmp_path:
     assert all(axes.get_window_extent().width > 0.35 * figure.bbox.width for axes in figure.axes)
 
 
+@pytest.mark.filterwarnings("ignore:Glyph")  # of a drawing that nobody saves: `overlaps`
 @pytest.mark.parametrize("name", LONG)
 def test_long_names_leave_what_then_happened_its_room(name: str, tmp_path: Path) -> None:
     figure: Any = predicted_and_measured(called(name), RUNS[0], tmp_path / "a.png", fitted={name: RUNS[1]}, title=name * 2)
