@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _BEGUN = 0.25  # share of a run that may lie above the picture: by then a loss has made most of its way
 _END = 0.7  # share of a run at which the picture of its end begins
-_FIRST = 0.02  # share of a run before which no curve is drawn: there the laws are infinite
+_FIRST = 0.05  # share of a run before which no curve is drawn: there the laws, and their bands, have no bounds
 _MARKS = ("o", "s", "^", "D", "v", "P", "X")  # of the runs that were measured
 _ROW, _LINE = 0.3, 0.19  # inches, for one interval, and for one line of the legend
 _IN_LEGEND, _AT_ENDS, _ABOVE = 60, 35, 110  # letters of a name, at most; with more the curves would have no room

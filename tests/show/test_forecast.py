@@ -160,7 +160,7 @@ def test_curves_bands_and_ends_are_those_of_the_forecast() -> None:
     figure: Any = picture(LAW, [one])
     _, below = figure.subfigs[0].axes
     curve = below.lines[-1]
-    late = one.step >= 0.02 * STEPS
+    late = one.step >= 0.05 * STEPS
     np.testing.assert_array_equal(curve.get_ydata(), one.loss[late])
     edges = below.collections[0].get_paths()[0].vertices[:, 1]
     assert edges.min() == pytest.approx(one.low[late].min())
@@ -185,7 +185,7 @@ def test_the_end_fills_the_picture_and_the_beginning_does_not() -> None:
     figure: Any = picture(LAW, [one])
     low, high = figure.subfigs[0].axes[1].get_ylim()
     assert low < one.low[-1]
-    assert high < one.loss[one.step >= 0.02 * STEPS][0]
+    assert high < one.loss[one.step >= 0.05 * STEPS][0]
     assert high > one.high[-1]
 
 
