@@ -90,6 +90,10 @@ def band(line: dict[str, Any]) -> tuple[float, float]:
     return line["cooldown_loss_low"], line["cooldown_loss_high"]
 
 
+def callback_of(made: Any) -> LRForecast:
+    return next(one for one in made.callback_handler.callbacks if isinstance(one, LRForecast))
+
+
 def held_out(made: Any) -> dict[int, float]:
     return {line["step"]: line["eval_loss"] for line in made.state.log_history if "eval_loss" in line}
 
@@ -196,6 +200,62 @@ def test_held_out_and_training_losses_are_never_mixed(tmp_path: Path) -> None:
     made = reader(tmp_path, LRForecast(History.of(lines)), max_steps=60)  # it was never evaluated, though this one is
     made.train()
     assert {line["cooldown_of"] for line in told(made)} == {"loss"}
+
+
+def test_an_earlier_run_with_a_few_evaluations_makes_it_the_training_loss(tmp_path: Path) -> None:
+    lines: list[dict[str, Any]] = [{"step": i, "loss": 3 - i / 400, "learning_rate": HIGH} for i in range(1, 301)]
+    few = History.of([*lines, *({"step": step, "eval_loss": 3 - step / 400} for step in (100, 200, 300))])
+    assert fit_law(few).quantity == "loss"
+    made = reader(tmp_path, LRForecast(few), max_steps=60)
+    made.train()
+    assert {line["cooldown_of"] for line in told(made)} == {"loss"}
+
+
+def test_an_evaluation_behind_the_run_is_none_of_it(tmp_path: Path) -> None:
+    made = reader(tmp_path, LRForecast(), max_steps=240)
+    made.train()
+    before = steps(made)
+    made.state.global_step += 1  # as one that trains on by hand
+    made.evaluate()
+    assert steps(made) == before != []
+
+
+def test_steps_are_fetched_in_batches_though_nobody_asks(tmp_path: Path) -> None:
+    callback, kept = LRForecast(every=10**9), []
+    made = reader(tmp_path, callback, At(150, lambda: kept.append(len(callback.seen.lines()))), max_steps=150)
+    made.train()
+    assert kept == [100]
+
+
+class FailsAt(Bytes):
+    """Its loss is not finite in one step, as it is where float16 overflows."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step, self.steps = step, 0
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        self.steps += self.training
+        found = super().forward(x, labels)
+        return {"loss": found["loss"] * (torch.inf if self.training and self.steps == self.step else 1.0)}
+
+
+def test_a_step_that_was_skipped_tells_nothing_of_the_run(tmp_path: Path) -> None:
+    words = {"eval_strategy": "no", "max_steps": 200}
+    made = reader(tmp_path, Skips(149), LRForecast(every=50), **words)
+    made.model = made.model_wrapped = FailsAt(150)
+    made.train()
+    assert steps(made) == [50, 100, 150, 200]
+
+
+def test_a_first_group_that_is_frozen_is_passed_over(tmp_path: Path) -> None:
+    made = reader(tmp_path, LRForecast(), max_steps=220)
+    first, *others = made.model.parameters()
+    made.optimizer = torch.optim.AdamW([{"params": [first], "lr": 0.0}, {"params": others, "lr": HIGH}])
+    made.train()
+    assert steps(made)[-1] == 220
+    assert isinstance(forecast := callback_of(made).forecast, library.Forecast)
+    assert forecast.peak_lr == pytest.approx(HIGH)
 
 
 def test_of_several_held_out_sets_there_is_one_forecast_and_it_is_of_the_training_loss(tmp_path: Path) -> None:
@@ -369,6 +429,51 @@ def test_a_run_that_is_resumed_is_told_what_one_that_never_stopped_is(recorded: 
     for one, other in zip(told(again), told(whole), strict=True):
         # Trainer logs five digits of a loss, and the recorder eight.
         assert one["cooldown_loss"] == pytest.approx(other["cooldown_loss"], rel=1e-6 if recorded else 1e-3)
+
+
+def fitted(monkeypatch: pytest.MonkeyPatch) -> list[History]:
+    """The last run of each fit, as they come."""
+    seen: list[History] = []
+    plain = library.fit_law
+
+    def fits(runs: list[History], **words: Any) -> Any:
+        seen.append(runs[-1])
+        return plain(runs, **words)
+
+    monkeypatch.setattr(library, "fit_law", fits)
+    return seen
+
+
+@pytest.mark.parametrize("then", [5, 50])
+def test_means_of_before_a_resume_stay_means(then: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log of every twentieth step, whatever ``logging_steps`` is from the resume on."""
+    words = {"save_strategy": "steps", "save_steps": 60, "max_steps": 260, "eval_strategy": "no", "logging_steps": 20}
+    killed(reader(tmp_path, Checkpoints(), LRForecast(every=260), At(190, die), **words).train)
+    again = reader(tmp_path, Checkpoints(), LRForecast(every=260), **{**words, "logging_steps": then})
+    seen = fitted(monkeypatch)
+    again.train(resume_from_checkpoint=last_complete(tmp_path))
+    [run] = seen
+    assert run.averaged == 20
+    assert run.step.tolist() == list(range(20, 261, 20))
+    logged = {line["step"]: line["loss"] for line in again.state.log_history if "loss" in line and line["step"] <= 180}
+    assert run.loss[:9].tolist() == pytest.approx([logged[step] for step in range(20, 181, 20)])
+    assert steps(again) == [260]
+
+
+@pytest.mark.parametrize("spoke", [True, False])
+def test_a_resume_within_the_decay_is_no_reason_to_warn(
+    spoke: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether LRForecast had been there before the decay, or only since."""
+    words = {"max_steps": 300, "lr_scheduler_kwargs": {"warmup": 20, "decay": 60}}
+    words |= {"save_strategy": "steps", "save_steps": 10, "logging_steps": 10}
+    killed(reader(tmp_path, Checkpoints(), *([LRForecast()] if spoke else []), At(275, die), **words).train)
+    caplog.clear()
+    again = reader(tmp_path, Checkpoints(), LRForecast(), **words)
+    with caplog.at_level(logging.INFO, "hf_lrsched"):
+        again.train(resume_from_checkpoint=last_complete(tmp_path))
+    assert not [line for line in said(caplog) if "forecast" in line]
+    assert len([line for line in said(caplog, "INFO") if "left its peak" in line]) == 1
 
 
 @pytest.mark.parametrize(("of", "prefix"), [("eval_loss", "eval_"), ("loss", "")])

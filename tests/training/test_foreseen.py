@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,23 @@ def test_the_table_has_it_beside_what_was_measured(trained: Any) -> None:
         assert row.split() == [str(one.budget), str(one.start), str(one.decay), *numbers[:2], "-", *numbers[2:]]
 
 
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        (1.0, ["3.1900", "3.1000", "-", "3.2800", "3.2100"]),
+        (1e-4, ["0.000319", "0.000310", "-", "0.000328", "0.000321"]),
+        (1e3, ["3190", "3100", "-", "3280", "3210"]),
+    ],
+)
+def test_losses_of_any_size_are_shown_with_the_digits_that_the_interval_leaves(size: float, shown: list[str]) -> None:
+    branch = Branch(100, 80, 20, 3.21 * size, "out", 3.19 * size, (3.1 * size, 3.28 * size))
+    assert BranchPlan([100]).table([branch]).splitlines()[1].split()[3:] == shown
+
+
+def test_a_small_loss_that_was_not_predicted_has_five_digits() -> None:
+    assert BranchPlan([100]).table([Branch(100, 80, 20, 3.21e-4, "out")]).split()[-1] == "0.00032100"
+
+
 def test_a_plan_that_is_run_again_shows_the_same(trained: Any) -> None:
     folder, branches = trained
     assert plan().run(make, given(folder)) == branches
@@ -117,13 +135,44 @@ def test_the_evaluations_it_asks_for_are_enough(tmp_path: Path) -> None:
     assert branch.predicted is not None
 
 
+def trunk(steps: int, off: float = 0.0) -> History:
+    """A stable run, whose losses lie off a curve in the last quarter."""
+    losses = {step: 2.0 + 4.0 * step**-0.5 + off * (step > 0.75 * steps) for step in range(20, steps + 1, 20)}
+    lines = [{"step": step, "eval_loss": loss, "learning_rate": HIGH} for step, loss in losses.items()]
+    return History.of(lines, schedule=wsd(steps, warmup=20, decay=0), peak=(HIGH,), total=steps)
+
+
+def test_a_forecast_begins_at_the_last_losses_before_the_branch() -> None:
+    schedule = wsd(500, warmup=20, decay=100)
+    low, plain, high = (
+        foresee(schedule, trunk(800), [], before=trunk(400, off), shape="1-sqrt").predicted for off in (-0.05, 0.0, 0.05)
+    )
+    assert low is not None
+    assert plain is not None
+    assert high is not None
+    assert low < plain - 0.01 < plain + 0.01 < high
+
+
+def test_a_trunk_that_rose_is_not_said_to_have_too_few_evaluations() -> None:
+    """It has 12, of which 9 lie behind its beginning."""
+    rising = replace(trunk(240), eval_loss=trunk(240).eval_loss[::-1])
+    reason = foresee(wsd(300), rising, [], before=rising, shape="1-sqrt").reason
+    assert "rose" in reason
+    assert "evaluations" not in reason
+
+
+def test_whatever_fails_in_it_is_a_reason_and_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process predicts for all, and the others would wait for it."""
+
+    def fails(*args: Any, **words: Any) -> Any:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("hf_lrsched.runs.forecast.observed.observe", fails)
+    assert foresee(wsd(500), trunk(800), [], before=trunk(400), shape="1-sqrt") == Foreseen(reason="division by zero")
+
+
 def test_a_floor_reaches_the_forecast() -> None:
     """A decay to a tenth ends above one to zero, and below none."""
-
-    def trunk(steps: int) -> History:
-        losses = {step: 2.0 + 4.0 * step**-0.5 for step in range(20, steps + 1, 20)}
-        lines = [{"step": step, "eval_loss": loss, "learning_rate": HIGH} for step, loss in losses.items()]
-        return History.of(lines, schedule=wsd(steps, warmup=20, decay=0), peak=(HIGH,), total=steps)
 
     def ends(**words: float) -> float:
         schedule = wsd(500, warmup=20, decay=100, **words)
