@@ -27,7 +27,7 @@ from ..schedules.schedule import Schedule
 from ..schedules.shapes import parse
 from ..schedules.splice import cut
 from .checkpoints import Checkpoints, is_complete, last_complete, write
-from .foreseen import Foreseen, decimals, foresee, logged
+from .foreseen import Foreseen, foresee, logged, places
 from .resume import WORDS, expected_change
 from .together import agreed
 
@@ -264,9 +264,12 @@ class BranchPlan:
         done = [other for other in self.budgets if self._result(out, other, args)]
         states = {other: out / f"branch-{other}" / "trainer_state.json" for other in done}
         runs = [logged(state, self.branch(other), peak) for other, state in states.items()]
+        from ..show.foretold import shown
+
         found = foresee(self.branch(budget), trunk, runs, before=before, shape=self.shape)
         if found.predicted is not None:
-            logger.info("the branch of %d steps is predicted to end at %.*f", budget, _decimals([found]), found.predicted)
+            told = shown(found.predicted, _places([found]))
+            logger.info("the branch of %d steps is predicted to end at %s", budget, told)
         return found
 
     def _take_warmup(self, there: dict[str, Any]) -> None:
@@ -325,7 +328,7 @@ class BranchPlan:
     def table(self, branches: Iterable[Branch]) -> str:
         """Budgets and held-out losses, one line a branch; beside them what was predicted before, with its 90 % interval.
 
-        Losses have four decimals; where one is below 0.1, or 100 or more, what two digits of the narrowest interval take.
+        Losses have four decimals; where one is below 1, or 10 or more, those that tell two digits of the narrowest interval.
 
         >>> print(BranchPlan([100, 200]).table([Branch(100, 80, 20, 3.21, "out/branch-100")]))
         budget  branches at  decay  held-out loss
@@ -334,16 +337,18 @@ class BranchPlan:
         budget  branches at  decay  predicted    90 % interval  held-out loss
            100           80     20     3.1900  3.1000 - 3.2800         3.2100
         """
+        from ..show.foretold import shown
+
         listed = list(branches)
-        places = _decimals(listed)
+        digits = _places(listed)
         foreseen = any(one.predicted is not None or one.reason for one in listed)
         middle = f"  {'predicted':>9}  {'90 % interval':>15}" if foreseen else ""
         lines = [f"{'budget':>6}  {'branches at':>11}  {'decay':>5}{middle}  {'held-out loss':>13}"]
         for one in listed:
-            predicted = "-" if one.predicted is None else f"{one.predicted:.{places}f}"
-            interval = "-" if one.interval is None else " - ".join(f"{edge:.{places}f}" for edge in one.interval)
+            predicted = "-" if one.predicted is None else shown(one.predicted, digits)
+            interval = "-" if one.interval is None else " - ".join(shown(edge, digits) for edge in one.interval)
             middle = f"  {predicted:>9}  {interval:>15}" if foreseen else ""
-            loss = "-" if one.loss is None else f"{one.loss:.{places}f}"
+            loss = "-" if one.loss is None else shown(one.loss, digits)
             lines.append(f"{one.budget:>6}  {one.start:>11}  {one.decay:>5}{middle}  {loss:>13}")
         reasons = dict.fromkeys(one.reason for one in listed if one.reason)
         return "\n".join([*lines, *(f"not predicted: {reason}" for reason in reasons)])
@@ -367,9 +372,9 @@ class Branch:
     reason: str = ""
 
 
-def _decimals(listed: Iterable[Branch | Foreseen]) -> int:
+def _places(listed: Iterable[Branch | Foreseen]) -> int:
     losses = [loss for one in listed for loss in (one.predicted, getattr(one, "loss", None)) if loss is not None]
-    return decimals(losses, [one.interval[1] - one.interval[0] for one in listed if one.interval is not None])
+    return places(losses, [one.interval[1] - one.interval[0] for one in listed if one.interval is not None])
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from ..schedules.shapes import parse
 from ..schedules.splice import cut
 from . import trackers
 from .cooldown import CooldownCallback
-from .foreseen import decimals, is_early
+from .foreseen import is_early
 from .points import Listener, Taken
 from .recorder import LRRecorder
 from .scheduler import ScheduleLR
@@ -211,7 +211,10 @@ class LRForecast(Listener):
         if self.seen.fell:
             self._over, early, self._early = True, self._early, ""
             text = "no forecast from now on, as the learning rate has left its peak: LRForecast is for what is before"
-            self._say(f"{text}; until here there were {early}" if early else text, logging.INFO if self.forecast or self._decayed else logging.WARNING)
+            self._say(
+                f"{text}; until here there were {early}" if early else text,
+                logging.INFO if self.forecast or self._decayed else logging.WARNING,
+            )
             return
         self._early = ""
         try:
@@ -285,6 +288,8 @@ class LRForecast(Listener):
         return cut(self._scheduler.planned, at) >> hold(step - at + after, at=high) >> cooldown
 
     def _log(self, now: Forecast, gain: tuple[float, float, float]) -> None:
+        from ..show.foretold import interval, places, shown
+
         first, self.forecast = self.forecast is None, now
         low, high = now.interval()
         scalars = {"cooldown_loss": now.final, "cooldown_loss_low": low, "cooldown_loss_high": high}
@@ -293,11 +298,10 @@ class LRForecast(Listener):
         step, log = self._state.global_step, self._state.log_history
         line: dict[str, Any] = {"step": step, "epoch": self._state.epoch, **scalars, "cooldown_of": now.quantity}
         log.append(line)
-        shown = [f"{value:.{decimals([now.final], [high - low])}f}" for value in (now.final, low, high, *gain)]
         logger.info(
-            "step %d: a cooldown of %d steps from here on is predicted to end at %s (90 %%: %s to %s); a tenth later it "
-            "would end %s lower (90 %%: %s to %s)",
-            *(step, now.steps - step, *shown),
+            "step %d: a cooldown of %d steps from here on is predicted to end at %s; a tenth later it would end %s lower "
+            "(90 %%: %s to %s)",
+            *(step, now.steps - step, interval(now), *(shown(value, places(now)) for value in gain)),
         )
         for caution in now.cautions if first else ():
             logger.info("of these forecasts: %s", caution)

@@ -126,16 +126,15 @@ def is_early(run: History, quantity: Quantity) -> bool:
     return not usable(replace(run, loss=loss, eval_loss=eval_loss), quantity)
 
 
-def decimals(losses: Iterable[float], widths: Iterable[float]) -> int:
-    """How many decimals losses are shown with: four, as a cross-entropy's.
+def places(losses: Iterable[float], widths: Iterable[float]) -> int:
+    """Decimals that tell two digits of the narrowest interval, and of losses from 1 to 10 at least 4, as is usual.
 
-    Of those below 0.1 or from 100 on as many as give two digits of the narrowest interval, or five of the smallest loss.
+    Without intervals: five digits of the smallest loss. Below 0 as `show.foretold.shown` takes it.
 
-    >>> decimals([3.21], [0.18]), decimals([3e-4], [2e-6]), decimals([3e-4], []), decimals([5120.0], [31.0])
-    (4, 7, 8, 0)
+    >>> places([3.21], [0.18]), places([3e-4], [2e-6]), places([3e-4], []), places([5120.0], [310.0])
+    (4, 7, 8, -1)
     """
-    sizes, known = [abs(loss) for loss in losses if loss and math.isfinite(loss)], [width for width in widths if width > 0]
-    if not sizes or (min(sizes) >= 0.1 and max(sizes) < 100):
-        return 4
-    least, digits = (min(known), 2) if known else (min(sizes), 5)
-    return max(digits - 1 - math.floor(math.log10(least)), 0)
+    sizes = [abs(loss) for loss in losses if loss and math.isfinite(loss)]
+    known = [width for width in widths if 0 < width < math.inf]
+    found = 1 - math.floor(math.log10(min(known))) if known else 4 - math.floor(math.log10(min(sizes, default=1.0)))
+    return max(found, 4) if all(1 <= size < 10 for size in sizes) else found

@@ -74,7 +74,7 @@ def test_the_table_has_it_beside_what_was_measured(trained: Any) -> None:
     [
         (1.0, ["3.1900", "3.1000", "-", "3.2800", "3.2100"]),
         (1e-4, ["0.000319", "0.000310", "-", "0.000328", "0.000321"]),
-        (1e3, ["3190", "3100", "-", "3280", "3210"]),
+        (1e3, ["3,190", "3,100", "-", "3,280", "3,210"]),
     ],
 )
 def test_losses_of_any_size_are_shown_with_the_digits_that_the_interval_leaves(size: float, shown: list[str]) -> None:
