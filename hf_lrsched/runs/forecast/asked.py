@@ -13,7 +13,6 @@ from typing import Any
 from ...schedules.catalogue import CATALOGUE, build
 from ...schedules.checks import whole
 from ...schedules.lengths import Horizon, Length
-from ...schedules.phase import fall, hold, rise
 from ...schedules.schedule import Schedule
 from ..history import History
 
@@ -22,7 +21,13 @@ Run = History | str | os.PathLike[str]
 _DECAY = 0.2  # of the whole run, as `wsd` and CooldownCallback have it
 _OPEN = 10**9  # a horizon for lengths that no run's end bounds
 _LEFT = ("trainer_state.json", "lr_history.jsonl")  # files that lie in a run's folder under one name
-THEIRS = ("linear", "cosine", "constant_with_warmup")  # of Transformers, whose only argument is the warm-up
+_WARMUP = ("warmup", "num_warmup_steps", "warmup_steps", "warmup_ratio")
+# As Transformers has them, by what they are in the catalogue.
+THEIRS: dict[str, tuple[str, dict[str, Any]]] = {
+    "linear": ("rex", {"alpha": 0.0}),
+    "cosine": ("warmup_cosine", {"min_lr_ratio": 0.0}),
+    "constant_with_warmup": ("constant", {}),
+}
 
 
 def scheduled(what: Schedule | str, steps: int | None, arguments: dict[str, Any], warmup: float | None) -> Schedule:
@@ -51,23 +56,14 @@ def scheduled(what: Schedule | str, steps: int | None, arguments: dict[str, Any]
     if steps is None:
         raise ValueError(f"{what!r} is a name, and a name needs steps=, the length of the run")
     length = whole("steps", steps)
-    if what in THEIRS:
-        return _theirs(what, length, dict(arguments), warmup)
-    entry = CATALOGUE.get(what)
+    name, own = THEIRS.get(what, (what, {}))
+    entry = CATALOGUE.get(name)
     said = {entry.aliases.get(word, word) for word in arguments} if entry else set()
-    own = entry is not None and entry.default_warmup and not {"warmup", "num_warmup_steps", "warmup_steps"} & said
-    if own and warmup is not None and not any(word.startswith(("num_", "warmup")) for word in arguments):
-        arguments = {**arguments, "warmup": min(round(warmup), length // 2)}
-    return build(what, length, **arguments)
-
-
-def _theirs(name: str, steps: int, arguments: dict[str, Any], warmup: float | None) -> Schedule:
-    given = arguments.pop("warmup", arguments.pop("num_warmup_steps", None))
-    if arguments:
-        raise ValueError(f"{name} of Transformers takes a warm-up alone, not {', '.join(arguments)}")
-    up = Horizon(steps).steps_of(given, "warmup") if given is not None else min(round(warmup or 0.0), steps // 2)
-    down = Horizon(steps).fit(warmup=up)
-    return (rise(up) >> (hold(down) if name == "constant_with_warmup" else fall(down, name))).named(name)
+    warms_up = entry is not None and (entry.default_warmup or what in THEIRS)
+    if warms_up and warmup is not None and not said & set(_WARMUP):
+        own = {**own, "warmup": min(round(warmup), length // 2)}
+    made = build(name, length, **{**own, **arguments})
+    return made.named(what) if what in THEIRS else made
 
 
 def cooldown_steps(steps: Length | None, done: int) -> int:

@@ -93,7 +93,8 @@ def of_schedule(fit: Fitted, schedule: Schedule, path: LRPath, length: int) -> t
             "a small Llama it was .1"
         )
     if length < _SHORTER * min(run.horizon for run in fit.runs):
-        told.append(f"ends after {length} steps, where the shortest run has {min(len(run.lrs) for run in fit.runs)}")
+        shortest = min(len(run.lrs) for run in fit.runs)
+        told.append(f"ends after {length} step{'s' * (length > 1)}, where the shortest run has {shortest}")
     return tuple(told)
 
 

@@ -93,10 +93,11 @@ class Forecast:
 
     def __str__(self) -> str:
         low, high = self.interval()
+        digits = _digits(high - low)
         what = "held-out" if self.quantity == "eval_loss" else "training"
         told = (
-            f"{self.name}, {self.steps:,} steps at {self.peak_lr:g}: predicted {what} loss {self.final:.4f} "
-            f"(90 %: {low:.4f} to {high:.4f}; momentum law: {self.momentum:.4f})"
+            f"{self.name}, {self.steps:,} steps at {self.peak_lr:g}: predicted {what} loss "
+            f"{self.final:.{digits}f} (90 %: {low:.{digits}f} to {high:.{digits}f}; momentum law: {self.momentum:.{digits}f})"
         )
         return "\n".join([told, *(f"caution: {caution}" for caution in self.cautions)])
 
@@ -197,7 +198,9 @@ class Optimized:
     def label(self) -> str:
         """What it is worth, in a sentence."""
         low, high = self.gain_interval
-        told = f"a prediction, not a result: {self.gain:.4f} below wsd's defaults (90 %: {low:.4f} to {high:.4f})"
+        digits = _digits(high - low)
+        gain = f"{self.gain:.{digits}f} below wsd's defaults (90 %: {low:.{digits}f} to {high:.{digits}f})"
+        told = f"a prediction, not a result: {gain}"
         return told if low > 0 else f"{told}, which is not told apart from nothing"
 
     def to_dict(self) -> dict[str, Any]:
@@ -221,6 +224,11 @@ def shown(steps: float) -> Floats:
     """The numbers of updates at which a curve of `steps` is given, from the first to the last."""
     first = max(1.0, _BEGIN * steps)
     return np.unique(np.round(np.linspace(min(first, steps), steps, min(_SHOWN, max(int(steps), 2)))))
+
+
+def _digits(width: float) -> int:
+    """Decimals that show two digits of an interval, four at least where losses are what they are in nats."""
+    return 4 if not 0 < width < math.inf else max(1 - math.floor(math.log10(width)), 4 if width < 1 else 0)
 
 
 def _quantile(level: float) -> float:

@@ -40,7 +40,7 @@ def best_cooldown(law: Law, fit: Fitted, steps: int) -> Optimized:
     floor = 0.0 if fit.lowest < ZERO else float(f"{fit.lowest:.2g}")
     base: dict[str, Any] = {"min_lr_ratio": floor} if floor else {}
     law.predict("wsd", steps, fit.peak, **base)  # refuses before the search what cannot be predicted
-    shares = _shares(fit.shortest_decay, longest)
+    shares = _shares(fit.shortest_decay, longest, 1 - (fit.warmup or 0.0) / steps)
     tried = [{**base, "decay": share, "shape": shape} for share in shares for shape in _SHAPES]
     finals = [_final(fit, steps, words) for words in tried]
     words = tried[int(np.argmin(finals))]
@@ -52,10 +52,10 @@ def best_cooldown(law: Law, fit: Fitted, steps: int) -> Optimized:
     return Optimized("wsd", words, best, baseline, gain, (low, high), trusted)
 
 
-def _shares(shortest: float, longest: float) -> list[float]:
-    """Shares of the run that a decay may take: none shorter and none longer than the runs had."""
-    between = [share for share in _SHARES if _NEAR * shortest <= share <= longest / _NEAR]
-    return between or [float(f"{shortest:.2g}")]
+def _shares(shortest: float, longest: float, room: float) -> list[float]:
+    """Shares of the run that a decay may take: none shorter and none longer than the runs had, behind the warm-up."""
+    between = [share for share in _SHARES if _NEAR * shortest <= share <= min(longest / _NEAR, room)]
+    return between or [min(float(f"{shortest:.2g}"), 0.999 * room)]
 
 
 def _final(fit: Fitted, steps: int, words: dict[str, Any]) -> float:

@@ -281,10 +281,14 @@ def test_a_schedule_by_name_warms_up_as_the_runs_did() -> None:
     other = law.predict("wsd", 4000, warmup=200)
     assert any("warms up over 200 steps where the runs took 60" in told for told in other.cautions)
     assert not law.predict("wsd", 4000).cautions
-    assert law.predict("linear", 2000).schedule == rise(60) >> fall(1940, "linear")
+    linear = law.predict("linear", 2000)
+    assert linear.name == "linear"
+    assert linear.final == pytest.approx(law.predict(rise(60) >> fall(1940, "linear")).final)
     mixed = fit_law([run(wsd(2000, warmup=60)), run(warmup_cosine(2000, warmup=150))])
     assert any("the runs warm up over 60 to 150 steps" in told for told in mixed.cautions)
-    with pytest.raises(ValueError, match="cosine of Transformers takes a warm-up alone, not decay"):
+    assert law.predict("cosine", 2000, warmup_steps=5).schedule == rise(5) >> fall(1995, "cosine")
+    assert law.predict("constant_with_warmup", 2000).schedule == rise(60) >> hold(1940)
+    with pytest.raises(ValueError, match="decay"):
         law.predict("cosine", 2000, decay=0.1)
 
 
