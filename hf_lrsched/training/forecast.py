@@ -10,14 +10,12 @@ import logging
 import math
 import re
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from ..runs.files import HISTORY
 from ..runs.history import History
 from ..runs.reading import read_history
 from ..schedules.lengths import Length
@@ -31,7 +29,7 @@ from .foreseen import is_early
 from .points import Listener, Taken
 from .recorder import LRRecorder
 from .scheduler import ScheduleLR
-from .seen import Seen
+from .seen import Seen, before
 
 if TYPE_CHECKING:
     from ..runs.forecast import Forecast, Law
@@ -143,7 +141,9 @@ class LRForecast(Listener):
         elif self._asked is None and not _evaluates(args):
             self._say("LRForecast speaks at evaluations, and eval_strategy is 'no'; set it, or give LRForecast(every=...)")
         if state.global_step:
-            self.seen = Seen.of(self._before(args, state), until=state.global_step, group=group)
+            recorded = any(isinstance(one, LRRecorder) for one in self._listeners)
+            run = before(Path(str(args.output_dir)), state, recorded=recorded)
+            self.seen = Seen.of(run, until=state.global_step, group=group)
             self._decayed = self.seen.fell or any("cooldown_loss" in line for line in state.log_history)
 
     def _chosen(self, args: TrainingArguments) -> Quantity:
@@ -152,21 +152,6 @@ class LRForecast(Listener):
 
         has = _evaluates(args) and not isinstance(getattr(self._trainer, "eval_dataset", None), dict)
         return quantity_of(self.runs, self._loss if has or self._loss != "auto" else "loss", None)
-
-    def _before(self, args: TrainingArguments, state: TrainerState) -> History:
-        """The run before it was resumed: every step where `LRRecorder` has written them all, else what Trainer logged."""
-        file = Path(str(args.output_dir)) / HISTORY
-        if any(isinstance(one, LRRecorder) for one in self._listeners) and file.is_file():
-            try:
-                written = read_history(file)
-            except (OSError, ValueError):  # nothing of it could be read
-                written = History.of([])
-            if len(written) and written.step[0] == 1:
-                return written
-        # A line has the mean since the line before it, and logging_steps may have been another then.
-        steps = [int(line["step"]) for line in state.log_history if "loss" in line]
-        gaps = [after - before for before, after in pairwise(steps)]
-        return History.of(state.log_history, averaged=max(gaps, default=max(steps, default=1)))
 
     # Every step
 

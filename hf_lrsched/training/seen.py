@@ -1,13 +1,19 @@
-"""What a stable run has shown so far, in a bounded number of numbers: `Seen`.
+"""What a stable run has shown so far, in a bounded number of numbers: `Seen`; and what it was `before` a resume.
 
-What it does not know: where the steps come from (`points`, `runs.reading`) and what is made of them (`forecast`).
+What it does not know: how steps are gathered (`points`) and what is made of them (`forecast`).
 """
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
+from pathlib import Path
 
+from transformers import TrainerState
+
+from ..runs.files import HISTORY
 from ..runs.history import History
+from ..runs.reading import read_history
 
 _MOST = 1000  # stretches that are kept of a run; a law is fitted to 80 means of them
 _EQUAL = 1e-6  # of the peak: an LR held in float32 misses it by less
@@ -74,3 +80,29 @@ class Seen:
     def lines(self) -> list[dict[str, float]]:
         """As a log has them."""
         return [{"step": last, "loss": total / count, "lr": lr} for last, total, count, lr in self._rows.values()]
+
+
+def before(folder: Path, state: TrainerState, *, recorded: bool) -> History:
+    """The run in `folder` before its resume: every step where `LRRecorder` has written them all, else what Trainer logged.
+
+    Args:
+        folder: where the run lies.
+        state: the Trainer's, as the checkpoint has it.
+        recorded: whether this run has a recorder, so that a file of it is this run's.
+
+    >>> log = [{"step": 20, "loss": 3.0, "learning_rate": 1e-3}, {"step": 40, "loss": 2.5, "learning_rate": 1e-3}]
+    >>> before(Path("nowhere"), TrainerState(log_history=log, logging_steps=5), recorded=False).averaged
+    20
+    """
+    file = folder / HISTORY
+    if recorded and file.is_file():
+        try:
+            written = read_history(file)
+        except (OSError, ValueError):  # nothing of it could be read
+            written = History.of([])
+        if len(written) and written.step[0] == 1:
+            return written
+    # A line has the mean since the line before it, and logging_steps may have been another then.
+    steps = [int(line["step"]) for line in state.log_history if "loss" in line]
+    gaps = [later - sooner for sooner, later in pairwise(steps)]
+    return History.of(state.log_history, averaged=max(gaps, default=max(steps, default=1)))
