@@ -356,6 +356,12 @@ def test_why_there_is_no_forecast_is_told_after_the_stage_of_too_few_losses(
     assert reason in line
 
 
+def test_earlier_runs_do_not_speak_for_one_that_has_diverged(cooled: Any, tmp_path: Path) -> None:
+    made = reader(tmp_path, LRForecast([cooled.args.output_dir]), max_steps=60)
+    evaluates_to(made, lambda step, was: float("nan") if step == EVERY else was).train()
+    assert told(made) == []
+
+
 def test_a_reason_that_comes_and_goes_warns_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
