@@ -154,7 +154,9 @@ def _check(name: str, quantity: Quantity, loss: Floats, lrs: Floats) -> None:
     middles = np.median(np.lib.stride_tricks.sliding_window_view(loss, few), axis=1)
     best = int(np.argmin(middles))
     end, ever = float(middles[-1]), float(max(middles[0], middles.max()))
-    if end > float(middles[0]) or (end > (1 + _RISEN) * middles[best] and lrs[-1] <= 1.01 * lrs[best + few - 1]):
+    scatter = noise(np.log(loss)) / math.sqrt(few)  # of a middle; the last was up to 5 above the lowest in small stable runs
+    risen = max(_RISEN, 6.0 * (0.0 if math.isnan(scatter) else scatter))
+    if end > float(middles[0]) or (end > (1 + risen) * middles[best] and lrs[-1] <= 1.01 * lrs[best + few - 1]):
         told = f"from {middles[best]:.4g} to {end:.4g}" if end <= ever else f"to {end:.4g}"
         raise ValueError(
             f"the {WORDS[quantity]} of {name} rose {told}, and no law knows a run that diverged or overfitted: see what "
