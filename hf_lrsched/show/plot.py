@@ -23,13 +23,18 @@ from ..schedules.schedule import Schedule
 from ..schedules.spec import from_spec
 from . import findings as marks
 from . import panels
+from .forecast import picture as forecast
+from .forecast import predicted_and_measured
 from .range_test import picture as range_test
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["findings", "lr_and_loss", "range_test", "read_spec", "runs", "schedules", "thumbnail"]
+__all__ = [
+    "findings", "forecast", "lr_and_loss", "predicted_and_measured", "range_test", "read_spec", "runs", "schedules",
+    "thumbnail",
+]  # fmt: skip
 
 _GROUPS = 7  # parameter groups of different LRs in one picture; more could not be told apart
 

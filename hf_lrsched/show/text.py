@@ -14,10 +14,11 @@ from ..runs.summary import summary
 from ..schedules.schedule import Schedule
 from .advice import text as recommendation
 from .findings import text as findings
+from .foretold import text as forecast
 from .range_test import text as range_test
 
 __all__ = [
-    "chart", "findings", "history_table", "key_lrs", "key_steps", "number", "phase_list", "range_test",
+    "chart", "findings", "forecast", "history_table", "key_lrs", "key_steps", "number", "phase_list", "range_test",
     "recommendation", "run_summary", "sparkline",
 ]  # fmt: skip
 

@@ -11,6 +11,7 @@ from .fitted import Fitted
 from .forecast import Forecast
 from .observed import FEWEST, Quantity
 from .path import LRPath
+from .rates import LONGEST_WARMUP
 
 FURTHEST = 3.0  # horizons: laws.md section 4.3; beyond, nothing was measured
 FLAT = 0.01  # of a run: one that is below its peak for less has not decayed
@@ -73,6 +74,12 @@ def of_runs(fit: Fitted) -> tuple[str, ...]:
             f"the runs warm up over {warmups[0]:.0f} to {warmups[-1]:.0f} steps, and what that brings is not in the law; "
             "fit it to runs with the same"
         )
+    for run in fit.runs:
+        if run.begins > LONGEST_WARMUP * len(run.lrs):
+            told.append(
+                f"the log of {run.name} begins at step {run.begins} of {len(run.lrs)}: before it the learning rate is taken "
+                f"to have been what it is there, {run.lrs[run.begins - 1]:.3g}"
+            )
     if fit.misfit > _MISFIT:
         told.append(
             f"the law misses the losses it was fitted to by {fit.misfit:.1%} on average, where {_MISFIT:.1%} is much for "

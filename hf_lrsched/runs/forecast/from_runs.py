@@ -65,6 +65,7 @@ def fit_law(
     if not given:
         raise ValueError("a law is fitted to one run or more, and none was given")
     read = [run if isinstance(run, History) else read_history(os.fspath(run)) for run in given]
+    skip = None if skip is None else real("skip", skip, least=0)
     quantity = quantity_of(read, loss, skip)
     names = names_of(given)
     warm = None if warmup is None else real("warmup", warmup, least=0)

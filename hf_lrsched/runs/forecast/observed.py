@@ -49,6 +49,7 @@ class Observed:
             is seldom the run's.
         quantity: which loss it is.
         warmup: steps before it is at its peak.
+        begins: the step of the first learning rate of its log; 0 where its schedule is known.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Observed:
     horizon: float
     quantity: Quantity
     warmup: float = 0.0
+    begins: int = 0
 
     def points(self, most: int = COARSE) -> Points:
         """Where the law is compared with it."""
@@ -121,7 +123,13 @@ def observe(run: History, name: str, quantity: Quantity, *, warmup: float | None
     horizon = float(steps[kept][-1] + np.median(np.diff(updates)))
     updates, loss = _together(updates, loss)
     sigma = noise(np.log(loss))
-    return Observed(name, lrs, peak, updates, loss, 0.0 if math.isnan(sigma) else sigma, horizon, quantity, warm)
+    return Observed(
+        name, lrs, peak, updates, loss, 0.0 if math.isnan(sigma) else sigma, horizon, quantity, warm, _begins(run)
+    )
+
+
+def _begins(run: History) -> int:
+    return int(run.step[0]) if run.schedule is None and len(run.step) else 0
 
 
 def _rounded(peak: float) -> float:

@@ -17,7 +17,7 @@ from ..history import History
 
 Floats = npt.NDArray[np.float64]
 
-_LONGEST_WARMUP = 0.2  # of a log, that may lie before its first line: in the published ones it is 3 to 15 %
+LONGEST_WARMUP = 0.2  # of a log, that may lie before its first line: in the published ones it is 3 to 15 %
 _SAME = 1e-4  # of the peak: by so much a log's rates may miss a schedule and still be it, as some print four digits
 _STRAIGHT = 0.02  # of a rate: by so much it may miss a straight line from 0, one step of a warm-up of 50
 _PEAK = 0.999  # of the highest rate: what is at the peak
@@ -35,6 +35,8 @@ def every_lr(run: History, name: str, last: int, warmup: float | None) -> Floats
     Raises:
         ValueError: where it has none, and where it begins at its highest rate late in the run.
     """
+    if warmup is not None and warmup >= last:
+        raise ValueError(f"warmup={warmup:g} takes all of the {last} steps that {name} has; give its steps of warm-up")
     at, lr = _logged(run, name)
     plan = Plan.of(Setting.of(run))
     if plan is not None:
@@ -70,7 +72,7 @@ def _logged(run: History, name: str) -> tuple[npt.NDArray[np.int64], Floats]:
 def _before(name: str, first: int, lr: Floats, last: int, warmup: float | None) -> Floats:
     """The rates before the first line of a log: a warm-up, and then that line's."""
     if warmup is None:
-        if lr[0] >= _PEAK * lr.max() and first > _LONGEST_WARMUP * last:
+        if lr[0] >= _PEAK * lr.max() and first > LONGEST_WARMUP * last:
             raise ValueError(
                 f"the log of {name} begins at step {first + 1} of {last}, at its highest learning rate, and does not say how "
                 "the run got there; give its steps of warm-up (warmup=, --warmup)"

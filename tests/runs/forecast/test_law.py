@@ -331,3 +331,16 @@ def test_losses_that_are_not_held_out_are_said_to_be() -> None:
     trained = replace(trained, eval_step=np.array([1000, 2000]), eval_loss=np.array([3.0, 2.9]))
     assert any("fitted to training losses, as run 1 has 2 held-out ones" in told for told in fit_law(trained).cautions)
     assert not any("held-out" in told for told in fit_law(trained, loss="loss").cautions)
+
+
+def test_a_log_that_begins_late_is_told() -> None:
+    whole = run(wsd(2000))
+    kept = whole.step >= 1000
+    late = replace(
+        whole, step=whole.step[kept], lr=whole.lr[kept], eval_step=whole.eval_step[kept], eval_loss=whole.eval_loss[kept]
+    )
+    assert any("the log of run 1 begins at step 1000 of 2000" in told for told in fit_law(late, warmup=100).cautions)
+    with pytest.raises(ValueError, match="warmup=3000 takes all of the 2000 steps that run 1 has"):
+        fit_law(late, warmup=3000)
+    with pytest.raises(ValueError, match="skip='5%' is not a number"):
+        fit_law(whole, skip="5%")  # type: ignore[arg-type]  # as people type it
