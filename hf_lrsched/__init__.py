@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .schedules.spec import from_spec, to_spec
     from .show import plot, text
     from .show.card import Card, from_card
+    from .training.accelerated import prepare
     from .training.branches import BranchPlan
     from .training.checkpoints import Checkpoints, last_complete
     from .training.cooldown import CooldownCallback
@@ -76,6 +77,7 @@ _WHERE = {
     "preset": "advice.presets",
     "recommend": "advice.recommend",
     "transfer_lr": "advice.transfer",
+    "prepare": "training.accelerated",
     "BranchPlan": "training.branches",
     **dict.fromkeys(("Finding", "diagnose"), "runs.diagnosis"),
     **dict.fromkeys(("Law", "fit_law"), "runs.forecast"),
@@ -144,6 +146,7 @@ __all__ = [
     "phases",
     "plot",
     "power",
+    "prepare",
     "preset",
     "read_history",
     "recommend",

@@ -42,9 +42,7 @@ class ScheduleLR(LRScheduler):
         last_epoch: the last step already taken, as for every torch scheduler; -1 starts at step 0.
         resume: what loading a state of another schedule does; by default what is configured now wins (see `resume`).
 
-    In an Accelerate loop do not pass it through `Accelerator.prepare`, which with several processes steps it once per
-    process. Without, step it where ``accelerator.sync_gradients`` is true, and give it to
-    ``accelerator.register_for_checkpointing``.
+    In an Accelerate loop take `accelerated.prepare`: ``Accelerator.prepare`` would step it once for every process.
 
     >>> import torch
     >>> from hf_lrsched import wsd

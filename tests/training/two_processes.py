@@ -15,8 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration
 
-from hf_lrsched import Checkpoints, CooldownCallback, LRForecast, LRPreflight, LRRecorder, LRWatch, find_lr, read_history
+from hf_lrsched import (
+    Checkpoints,
+    CooldownCallback,
+    LRForecast,
+    LRPreflight,
+    LRRecorder,
+    LRWatch,
+    find_lr,
+    prepare,
+    read_history,
+)
 from hf_lrsched import train as rescued
 
 from .forked import in_two
@@ -105,7 +117,46 @@ def forecast(case: str, rank: int, folder: Path) -> None:
     (folder / f"{case}-{rank}.json").write_text(json.dumps(forecast_at(made)))
 
 
+def loop(case: str, rank: int, folder: Path) -> None:
+    """A loop of one's own in Accelerate, saved after 6 updates and gone on with twice."""
+    accelerator = Accelerator(
+        cpu=True,
+        gradient_accumulation_steps=2,
+        dataloader_config=DataLoaderConfiguration(split_batches=case == "loop-split"),
+    )
+    model = torch.nn.Linear(2, 1)
+    ones = torch.utils.data.TensorDataset(torch.ones(64, 2))
+    optimizer: Any = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    data: Any = torch.utils.data.DataLoader(ones, batch_size=4)
+    model, optimizer, data = accelerator.prepare(model, optimizer, data)
+    scheduler = prepare(accelerator, optimizer, "wsd", 12, warmup=3, decay=4)
+
+    def updates(count: int) -> list[float]:
+        seen: list[float] = []
+        while len(seen) < count:
+            for [batch] in data:
+                with accelerator.accumulate(model):
+                    accelerator.backward(model(batch).sum())
+                    if accelerator.sync_gradients:
+                        seen.append(optimizer.param_groups[0]["lr"])
+                    optimizer.step()
+                    scheduler.step()
+                    optimizer.zero_grad()
+                if len(seen) == count:
+                    break
+        return seen
+
+    first = updates(6)
+    accelerator.save_state(str(folder / case))
+    onward = updates(6)
+    accelerator.load_state(str(folder / case))
+    said = {"processes": accelerator.num_processes, "first": first, "onward": onward, "again": updates(6)}
+    (folder / f"{case}-{rank}.json").write_text(json.dumps(said))
+
+
 def train(case: str, rank: int, folder: Path) -> None:
+    if case.startswith("loop"):
+        return loop(case, rank, folder)
     if case == "forecast":
         return forecast(case, rank, folder)
     if case == "preflight":
