@@ -35,7 +35,7 @@ def prepare(
 
     >>> import torch
     >>> from accelerate import Accelerator
-    >>> accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
+    >>> accelerator = Accelerator(cpu=True)
     >>> model = torch.nn.Linear(2, 1)
     >>> model, optimizer = accelerator.prepare(model, torch.optim.AdamW(model.parameters(), lr=1e-3))
     >>> scheduler = prepare(accelerator, optimizer, "wsd", 10, warmup=2)
@@ -44,7 +44,7 @@ def prepare(
     ...         accelerator.backward(model(torch.ones(1, 2)).sum())
     ...         optimizer.step(); scheduler.step(); optimizer.zero_grad()
     ...         print(scheduler.get_last_lr(), end=" ")
-    [0.0] [0.0005] [0.0005] [0.001]
+    [0.0005] [0.001] [0.001] [0.001]
 
     Raises:
         ValueError: for an optimizer that this accelerator has not prepared, and a name without `steps`.
