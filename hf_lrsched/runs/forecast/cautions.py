@@ -7,20 +7,17 @@ from collections.abc import Sequence
 from ...schedules.schedule import Schedule
 from ..history import History
 from .bound import best_peak
-from .fitted import Fitted
+from .fitted import FLAT, SAME_PEAK, SAME_WARMUP, Fitted
 from .forecast import Forecast
 from .observed import FEWEST, Quantity
 from .path import LRPath
 from .rates import LONGEST_WARMUP
 
 FURTHEST = 3.0  # horizons: laws.md section 4.3; beyond, nothing was measured
-FLAT = 0.01  # of a run: one that is below its peak for less has not decayed
-_SAME_PEAK = 0.02  # by so much two peaks may differ and be one
 _NO_LAW = 0.05  # of the losses, ten times what is a caution: runs of batches of 4 and 16 together were missed by .1
-_OTHER_WARMUP = 0.25  # of the runs' warm-up: 60 for 100 steps changed the final loss of a small Llama by .1 (scripts/LOG.md)
 _SHORTER = 0.25  # of the shortest run: forecasts of runs that are so much shorter were not measured
 _MISFIT = 0.005  # three times the most on the public curves of two laboratories, where it is .0004 to .0017 (scripts/LOG.md)
-_SHORT = 0.25  # of a run: forecasts from a decay of 10 or 20 % alone were .012 to .034 off on 124M runs (scripts/LOG.md)
+_SHORT = 0.25  # of a run: forecasts from a decay of 10 or 20 % alone were .010 to .034 off on 124M runs (scripts/LOG.md)
 ZERO = 0.05  # of the peak: a run that was seen as low has decayed to 0, of which a coarse log misses the last steps
 _LOWER = 0.5  # of the lowest learning rate that was seen: below, a forecast is told to be an extrapolation
 _OTHER_BEST = 1.1  # best peaks that are nearer are one: by so much the rule is off in the median (laws.md section 5)
@@ -38,7 +35,7 @@ def check_horizon(fit: Fitted, length: int) -> None:
 def check_highest(fit: Fitted, path: LRPath, name: str) -> None:
     """Refuses a schedule that does not reach the peak: at another peak no forecast holds."""
     highest = float(path.share.max())
-    if abs(highest - 1.0) > _SAME_PEAK:
+    if abs(highest - 1.0) > SAME_PEAK:
         raise ValueError(
             f"{name} goes up to {highest * fit.peak:.3g} only, and the runs had {fit.peak:g}: no loss-curve law is known to "
             "hold at another peak; fit it to a run at that one"
@@ -94,7 +91,7 @@ def of_schedule(fit: Fitted, schedule: Schedule, path: LRPath, length: int) -> t
     if schedule.momentum is not None:
         told.append("moves momentum too, which the law does not know")
     up = float(schedule.warmup)
-    if fit.warmup is not None and abs(up - fit.warmup) > max(_OTHER_WARMUP * fit.warmup, 2.0) and up < 0.5 * length:
+    if fit.warmup is not None and abs(up - fit.warmup) > max(SAME_WARMUP * fit.warmup, 2.0) and up < 0.5 * length:
         told.append(
             f"warms up over {up:.0f} steps where the runs took {fit.warmup:.0f}, and what that brings is not in the law: on "
             "a small Llama it was .1"

@@ -17,8 +17,9 @@ from .prior import Prior
 
 Floats = npt.NDArray[np.float64]
 
-_SAME = 0.25  # of a warm-up: two that are nearer are one, as a coarse log does not show one better (`cautions`)
-_FLAT = 0.01  # of a run: one that is below its peak for less has not decayed
+SAME_PEAK = 0.02  # by so much two peaks may differ and be one
+SAME_WARMUP = 0.25  # of a warm-up: two that are nearer are one, as a coarse log does not show one better
+FLAT = 0.01  # of a run: one that is below its peak for less has not decayed
 _RECENT = 0.1  # of a run: its last losses, which a forecast of its cooldown begins at
 
 
@@ -63,12 +64,12 @@ class Fitted:
     def warmup(self) -> float | None:
         """Steps of warm-up, where the runs agree on them."""
         warmups = [run.warmup for run in self.runs]
-        return float(np.mean(warmups)) if max(warmups) - min(warmups) <= max(_SAME * max(warmups), 1.0) else None
+        return float(np.mean(warmups)) if max(warmups) - min(warmups) <= max(SAME_WARMUP * max(warmups), 1.0) else None
 
     @property
     def shortest_decay(self) -> float:
         """The smallest share of a run that lay below its peak behind the warm-up, of those that decay."""
-        return min((share for share in map(_decays, self.runs) if share > _FLAT), default=0.0)
+        return min((share for share in map(_decays, self.runs) if share > FLAT), default=0.0)
 
     @property
     def parameters(self) -> dict[str, float]:

@@ -32,7 +32,7 @@ from .cautions import (
     of_schedule,
     of_shared_peak,
 )
-from .fitted import Fitted
+from .fitted import SAME_PEAK, Fitted
 from .forecast import Comparison, Forecast, Optimized, gap_between, shown
 from .laws import Points
 from .observed import WORDS, Observed, Quantity, observe
@@ -40,7 +40,6 @@ from .path import FINE, FLOOR, LRPath
 from .prior import Prior
 
 Floats = npt.NDArray[np.float64]
-_SAME_PEAK = 0.02  # by so much two peaks may differ and be one
 
 
 class Law:
@@ -60,7 +59,7 @@ class Law:
         """The law of runs that were read."""
         groups: list[list[Observed]] = []
         for run in sorted(runs, key=lambda run: run.peak):
-            if groups and math.isclose(run.peak, groups[-1][0].peak, rel_tol=_SAME_PEAK):
+            if groups and math.isclose(run.peak, groups[-1][0].peak, rel_tol=SAME_PEAK):
                 groups[-1].append(run)
             else:
                 groups.append([run])
@@ -77,7 +76,7 @@ class Law:
 
     @property
     def horizon(self) -> float:
-        """Steps of the longest run."""
+        """Steps of the longest run, up to the line of its log that would have come next; three times that is forecast."""
         return max(fit.horizon for fit in self.fits.values())
 
     @property
@@ -274,7 +273,7 @@ class Law:
             return next(iter(self.fits.values()))
         real("peak_lr", peak, above=0)
         for fit in self.fits.values():
-            if math.isclose(peak, fit.peak, rel_tol=_SAME_PEAK):
+            if math.isclose(peak, fit.peak, rel_tol=SAME_PEAK):
                 return fit
         raise ValueError(
             f"peak_lr={peak:g}, but the runs had {listed}: no loss-curve law is known to hold at another peak (final losses "

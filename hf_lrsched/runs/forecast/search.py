@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .asked import scheduled
-from .cautions import FLAT, ZERO
+from .cautions import ZERO
+from .fitted import FLAT, Fitted
 from .forecast import Optimized
 from .laws import Points
 from .path import COARSE, LRPath
 
 if TYPE_CHECKING:
-    from .fitted import Fitted
     from .law import Law
 
 _SHARES = (0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8)  # the finer the shorter; published ones: .05 to .9
@@ -40,7 +40,8 @@ def best_cooldown(law: Law, fit: Fitted, steps: int) -> Optimized:
     floor = 0.0 if fit.lowest < ZERO else float(f"{fit.lowest:.2g}")
     base: dict[str, Any] = {"min_lr_ratio": floor} if floor else {}
     law.predict("wsd", steps, fit.peak, **base)  # refuses before the search what cannot be predicted
-    shares = _shares(fit.shortest_decay, longest, 1 - (fit.warmup or 0.0) / steps)
+    up = scheduled("wsd", steps, base, fit.warmup).warmup
+    shares = _shares(fit.shortest_decay, longest, 1 - up / steps)
     tried = [{**base, "decay": share, "shape": shape} for share in shares for shape in _SHAPES]
     finals = [_final(fit, steps, words) for words in tried]
     words = tried[int(np.argmin(finals))]

@@ -344,3 +344,12 @@ def test_a_log_that_begins_late_is_told() -> None:
         fit_law(late, warmup=3000)
     with pytest.raises(ValueError, match="skip='5%' is not a number"):
         fit_law(whole, skip="5%")  # type: ignore[arg-type]  # as people type it
+
+
+def test_the_best_cooldown_leaves_room_for_a_warmup_that_the_runs_do_not_agree_on() -> None:
+    """Runs that decay over nearly all of their steps, from different warm-ups: wsd then warms up as it does by itself."""
+    law = fit_law([run(warmup_cosine(2000, warmup=20)), run(warmup_cosine(2000, warmup=60), seed=1)])
+    best = law.optimize(1000)
+    assert "warmup" not in best.lr_scheduler_kwargs
+    assert best.schedule.warmup == 100
+    assert 0 < best.lr_scheduler_kwargs["decay"] <= 0.9
